@@ -1,0 +1,287 @@
+"""data/raw: what fetch writes and hdf5 reads. Pages of raw frames as the device sent them, and the record of the query.
+
+    query.json                       what was asked and what was received; written last, so that it stands for a whole fetch
+    keyframes/<recording>.jsonl      the keyframe files
+    frames/<recording>/000000.jsonl  pages of `page_frames` raw frames, one JSON object a line
+    frames/<recording>/complete.json frames, first and last time, payload format
+    timeline/<recording>.json        the simulator's truth       split.json   an archive's given split
+
+A fetch grows in .scratch/fetch-<fingerprint of the query>/ and moves to data/raw when it is complete, so that an
+interrupted one goes on there, and a partial one is never taken for a whole one.
+"""
+
+import binascii
+import fcntl
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from thermal_action import InputError
+from thermal_action.files import fingerprint, move_folder, read_json, replacing, write_json
+from thermal_action.keyframes import Keyframe, write_keyframes
+
+# int16 payloads count tenths of a kelvin
+KELVIN_OFFSET = 273.15
+PIXEL_BYTES = {"float32": 4, "int16": 2}
+# a payload read with the wrong type gives absurd temperatures; -273.2 C stands for a lost pixel
+PLAUSIBLE_C = (-300.0, 700.0)
+
+
+@dataclass(frozen=True)
+class RawFrame:
+    """One row of the device's table: time in ms (UTC), sequence number, columns, rows, payload text."""
+
+    ts: int
+    frame_seq: int
+    width: int
+    height: int
+    frame_data: str
+
+
+@dataclass(frozen=True)
+class PayloadFormat:
+    """How `frame_data` holds the pixels: float32 is degrees C, int16 is deci-Kelvin (C = dK/10 - 273.15), little-endian."""
+
+    encoding: Literal["base64", "hex", "json"] = "base64"
+    compression: Literal["zlib", "none"] = "zlib"
+    dtype: Literal["float32", "int16"] = "float32"
+
+    def decode(self, frame_data: str) -> np.ndarray:
+        """float32 [n] degrees C in row-major order; n is below width * height when packets were lost. ValueError if broken."""
+        if self.encoding == "json":
+            return self._celsius(np.array(json.loads(frame_data), dtype=np.float64).ravel())
+        payload = self._payload(frame_data)
+        if len(payload) % PIXEL_BYTES[self.dtype]:
+            raise ValueError(f"{len(payload)} bytes are no whole number of {self.dtype} pixels")
+        return self._celsius(np.frombuffer(payload, dtype="<f4" if self.dtype == "float32" else "<i2"))
+
+    def encode(self, celsius: np.ndarray) -> str:
+        """The inverse, as the device writes it; exact for float32, to 0.05 C for int16."""
+        values = np.asarray(celsius, dtype="<f4").ravel()
+        if self.dtype == "int16":
+            values = np.rint((values + KELVIN_OFFSET) * 10).astype("<i2")
+        if self.encoding == "json":
+            return json.dumps(values.tolist(), separators=(",", ":"))
+        payload = values.tobytes()
+        if self.compression == "zlib":
+            payload = zlib.compress(payload, 1)
+        return payload.hex() if self.encoding == "hex" else binascii.b2a_base64(payload, newline=False).decode()
+
+    def _payload(self, frame_data: str) -> bytes:
+        payload = bytes.fromhex(frame_data) if self.encoding == "hex" else binascii.a2b_base64(frame_data, strict_mode=True)
+        if self.compression == "none":
+            return payload
+        stream = zlib.decompressobj()
+        try:
+            # bounded: a frame of at most 16 MiB, whatever a broken or hostile stream claims
+            decoded = stream.decompress(payload, 1 << 24)
+        except zlib.error as error:
+            raise ValueError(f"no zlib stream: {error}") from None
+        if not stream.eof:
+            raise ValueError("the zlib stream is cut off")
+        return decoded
+
+    def _celsius(self, values: np.ndarray) -> np.ndarray:
+        if self.dtype == "float32":
+            return values.astype(np.float32)
+        return (values.astype(np.float64) / 10 - KELVIN_OFFSET).astype(np.float32)
+
+
+def detect_format(frame: RawFrame, encoding: str = "auto", compression: str = "auto", dtype: str = "auto") -> PayloadFormat:
+    """The only format in which this frame, a whole one, has width * height plausible pixels; InputError when none fits.
+
+    The decoded size decides exactly: 4 bytes a pixel is float32, 2 are int16, and no text fits two encodings.
+    """
+    for candidate_encoding in ("base64", "hex", "json") if encoding == "auto" else (encoding,):
+        for candidate_compression in ("zlib", "none") if compression == "auto" else (compression,):
+            for candidate_dtype in ("float32", "int16") if dtype == "auto" else (dtype,):
+                payload = PayloadFormat(candidate_encoding, candidate_compression, candidate_dtype)
+                if fits(payload, frame):
+                    return payload
+    raise InputError(f"the frame of {frame.ts} ({frame.frame_data[:24]!r}..., {len(frame.frame_data)} characters) is no "
+                     f"{frame.width}x{frame.height} picture in encoding {encoding}, compression {compression}, dtype {dtype}: "
+                     "check these parameters and the frame size")
+
+
+def fits(payload: PayloadFormat, frame: RawFrame) -> bool:
+    try:
+        pixels = payload.decode(frame.frame_data)
+    except ValueError:
+        return False
+    valid = pixels[np.isfinite(pixels)]
+    in_range = np.mean((valid > PLAUSIBLE_C[0]) & (valid < PLAUSIBLE_C[1])) if valid.size else 0.0
+    # denormal floats are what two int16 look like when read as one float
+    denormal = payload.dtype == "float32" and valid.size and np.mean((valid != 0) & (np.abs(valid) < 1e-6)) > 0.5
+    return pixels.size == frame.width * frame.height and in_range > 0.9 and not denormal
+
+
+class RawRecording:
+    """The pages of one recording in a RawStore. `frames` and `last_ts` tell what is on disk: a fetch goes on behind it."""
+
+    def __init__(self, folder: Path, page_frames: int):
+        self.folder, self.page_frames = folder, page_frames
+        self.complete = (folder / "complete.json").exists()
+        self.frames, self.first_ts, self.last_ts = 0, None, None
+        self._page: list[RawFrame] = []
+        folder.mkdir(parents=True, exist_ok=True)
+        for page in pages(folder):
+            frames = list(read_page(page))
+            if not self.complete and len(frames) < page_frames:
+                page.unlink()  # the last page of an unfinished recording: killed before complete.json
+                break
+            self.frames += len(frames)
+            self.first_ts = frames[0].ts if self.first_ts is None else self.first_ts
+            self.last_ts = frames[-1].ts
+
+    def append(self, frame: RawFrame) -> None:
+        self._page.append(frame)
+        if len(self._page) == self.page_frames:
+            self._write_page()
+
+    def finish(self, payload: PayloadFormat, **facts: Any) -> None:
+        """Writes the last page and declares the recording complete; `facts` (gaps, say) go into query.json."""
+        if self._page:
+            self._write_page()
+        if not self.frames:
+            raise InputError(f"recording {self.folder.name} has no frame: remove its keyframe file or fetch it from elsewhere")
+        write_json(self.folder / "complete.json", {"frames": self.frames, "first_ts": self.first_ts, "last_ts": self.last_ts,
+                                                   "payload": asdict(payload), "facts": facts})
+        self.complete = True
+
+    def _write_page(self) -> None:
+        number = self.frames // self.page_frames
+        with replacing(self.folder / f"{number:06d}.jsonl") as temporary:
+            with open(temporary, "w", encoding="utf-8") as file:
+                for frame in self._page:
+                    file.write(json.dumps(asdict(frame), separators=(",", ":")) + "\n")
+        self.frames += len(self._page)
+        self.first_ts = self._page[0].ts if self.first_ts is None else self.first_ts
+        self.last_ts = self._page[-1].ts
+        self._page = []
+
+
+class RawStore:
+    """A fetch in progress. Only one process at a time may work on one query."""
+
+    def __init__(self, raw_dir: str | Path, query: dict, page_frames: int, scratch: str | Path = ".scratch"):
+        self.raw_dir, self.query, self.page_frames = Path(raw_dir), query, page_frames
+        name = f"fetch-{fingerprint({'query': query, 'page_frames': page_frames})}"
+        self.folder = Path(scratch) / name
+        (self.folder / "frames").mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.folder.with_name(f"{name}.lock"), "w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"another fetch of the same query is running (lock {self._lock.name}): wait for it") from None
+
+    def recording(self, recording_id: str) -> RawRecording:
+        return RawRecording(self.folder / "frames" / recording_id, self.page_frames)
+
+    def put_keyframes(self, recording_id: str, keyframes: Sequence[Keyframe]) -> None:
+        write_keyframes(self.folder / "keyframes" / f"{recording_id}.jsonl", keyframes)
+
+    def put_json(self, name: str, value: Any) -> None:
+        write_json(self.folder / name, value)
+
+    def publish(self) -> dict:
+        """Moves the fetch to data/raw; returns what query.json says. InputError while a recording is incomplete."""
+        received = {}
+        for folder in sorted((self.folder / "frames").iterdir()):
+            if not (folder / "complete.json").exists():
+                raise InputError(f"recording {folder.name} is not complete: run the fetch again, it goes on where it stopped")
+            received[folder.name] = read_json(folder / "complete.json")
+        if not received:
+            raise InputError("the source gave no recording: check `fetch` in params.yaml")
+        record = {"asked": self.query, "received": received, "frames": sum(facts["frames"] for facts in received.values())}
+        write_json(self.folder / "query.json", record)
+        move_folder(self.folder, self.raw_dir)
+        self._lock.close()
+        os.unlink(self._lock.name)
+        return record
+
+
+def asked(fetch: dict) -> dict:
+    """What of the section `fetch` decides the frames: everything but the settings of the sources not chosen."""
+    others = {"simulator", "archive", "tdengine"} - {fetch["source"]}
+    return {key: value for key, value in fetch.items() if key not in others}
+
+
+def read_query(raw_dir: str | Path, fetch: dict) -> dict:
+    """query.json of a complete fetch that asked for just what `fetch` says; else InputError with the command to type."""
+    path = Path(raw_dir) / "query.json"
+    if not path.exists():
+        raise InputError(f"{path} is missing, so {raw_dir} holds no complete fetch: run `dvc repro fetch` (it goes on where it "
+                         "stopped) or `dvc pull`")
+    query = read_json(path)
+    wanted, got = asked(fetch), query["asked"]["fetch"]
+    different = sorted(key for key in wanted.keys() | got.keys() if wanted.get(key) != got.get(key))
+    if different:
+        raise InputError(f"{path} was fetched with another `fetch` section (different: {', '.join(different)}): run "
+                         "`dvc repro --force --single-item fetch`, or set params.yaml back")
+    return query
+
+
+def pages(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[0-9]*.jsonl"))
+
+
+def read_page(path: Path) -> Iterator[RawFrame]:
+    """The frames of one page; InputError naming page and line for a damaged one."""
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield RawFrame(**json.loads(line))
+            except (TypeError, ValueError):
+                raise InputError(f"{path}, line {number} is no raw frame: run `dvc repro --force --single-item fetch`") from None
+
+
+def ordered_frames(folder: Path) -> Iterator[tuple[RawFrame, bool]]:
+    """All frames of a recording by time, and whether one repeats the time before it (the first one counts).
+
+    Two passes: times and file positions first (a few bytes a frame), then one line after the other, so that a recording
+    of a day needs no more memory than one of a minute.
+    """
+    places: list[tuple[int, int, int]] = []
+    files = pages(folder)
+    for number, page in enumerate(files):
+        offset = 0
+        with open(page, "rb") as file:
+            for line in file:
+                places.append((parse_time(line, page), number, offset))
+                offset += len(line)
+    if any(later[0] < earlier[0] for earlier, later in zip(places, places[1:], strict=False)):
+        places.sort()
+    yield from read_in_order(files, places)
+
+
+def parse_time(line: bytes, page: Path) -> int:
+    """The time of a raw frame without parsing its payload: pages are written with `ts` first."""
+    head, comma, _ = line.partition(b",")
+    if not head.startswith(b'{"ts":') or not comma or not line.endswith(b"}\n"):
+        raise InputError(f"{page} has a line that is no raw frame: run `dvc repro --force --single-item fetch`")
+    return int(head[6:])
+
+
+def read_in_order(files: Sequence[Path], places: Iterable[tuple[int, int, int]]) -> Iterator[tuple[RawFrame, bool]]:
+    open_number, file, previous = -1, None, None
+    try:
+        for ts, number, offset in places:
+            if number != open_number:
+                if file:
+                    file.close()
+                file, open_number = open(files[number], "rb"), number
+            file.seek(offset)
+            yield RawFrame(**json.loads(file.readline())), ts == previous
+            previous = ts
+    finally:
+        if file:
+            file.close()
+
+
+Progress = Callable[[int], None]

@@ -1,0 +1,217 @@
+"""One HDF5 file per recording: frames in as a stream, repaired; windows out.
+
+    frames [N, H, W] float32 C    timestamps [N] int64 ms, strictly increasing    frame_seqs [N] int64
+    corrupted [N] bool    lost_pixels [N] int32: how many pixels the frame had lost before repair
+    attributes: sensor_id, mac_address, total_frames, corrupted_count, min_timestamp, max_timestamp
+
+The same frames give the same bytes: no clock, host or path inside.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+
+from thermal_action import InputError
+from thermal_action.files import replacing
+
+# no ceiling sensor sees less; the device marks lost pixels with -273.2 C, or 0 dK
+LOST_BELOW_C = -50.0
+CHUNK_FRAMES = 64
+Sampling = Literal["consecutive", "uniform_time"]
+
+
+@dataclass
+class RepairCounts:
+    """What happened to one recording on its way to disk."""
+
+    frames: int = 0
+    corrupted_frames: int = 0
+    lost_pixels: int = 0
+    unrepaired_pixels: int = 0
+    duplicate_frames: int = 0
+    lost_per_frame: list[int] = field(default_factory=list)
+
+
+class PixelRepair:
+    """Replaces lost pixels by the last valid value of the same pixel (before the first one: by the frame's median)."""
+
+    def __init__(self, height: int, width: int):
+        self._last = np.full((height, width), np.nan, dtype=np.float32)
+
+    def repair(self, pixels: np.ndarray) -> tuple[np.ndarray, int, int]:
+        """`pixels` float32 [n <= H * W] C as received -> (frame [H, W], lost pixels, of these never seen before)."""
+        frame = np.full(self._last.size, np.nan, dtype=np.float32)
+        frame[: pixels.size] = pixels
+        frame = frame.reshape(self._last.shape)
+        lost = ~(frame >= LOST_BELOW_C) | np.isinf(frame)  # NaN compares false
+        count = int(lost.sum())
+        if not count:
+            self._last = frame
+            return frame, 0, 0
+        frame[lost] = self._last[lost]
+        unseen = np.isnan(frame)
+        if unseen.any():
+            if unseen.all():
+                raise ValueError("the first frame has no valid pixel")
+            frame[unseen] = np.median(frame[~unseen])
+        self._last = frame
+        return frame, count, int(unseen.sum())
+
+
+def write_recording(path: str | Path, frames: Iterable[tuple[int, int, np.ndarray, int]], *, sensor_id: str, mac_address: str,
+                    height: int, width: int, compression: Literal["gzip", "lzf", "none"], level: int) -> int:
+    """Streams (ts ms, frame_seq, frame [H, W] C, lost pixels) into an HDF5 file, a chunk at a time; returns the frame count.
+
+    ValueError when the times do not strictly increase.
+    """
+    filters: dict = {"chunks": (CHUNK_FRAMES, height, width)}
+    if compression != "none":
+        filters |= {"compression": compression, "shuffle": True}
+    if compression == "gzip":
+        filters["compression_opts"] = level
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver="v110") as file:
+        dataset = file.create_dataset("frames", (0, height, width), "<f4", maxshape=(None, height, width), **filters)
+        total, times, sequences, lost_pixels = 0, [], [], []
+        for chunk in chunked(frames, CHUNK_FRAMES):
+            dataset.resize(total + len(chunk), axis=0)
+            dataset[total:] = np.stack([frame for _, _, frame, _ in chunk])
+            total += len(chunk)
+            times += [ts for ts, *_ in chunk]
+            sequences += [sequence for _, sequence, *_ in chunk]
+            lost_pixels += [lost for *_, lost in chunk]
+        times = np.array(times, dtype=np.int64)
+        if np.any(np.diff(times) <= 0):
+            raise ValueError(f"times of {sensor_id} do not strictly increase")
+        lost_pixels = np.array(lost_pixels, dtype=np.int32)
+        file.create_dataset("timestamps", data=times)
+        file.create_dataset("frame_seqs", data=np.array(sequences, dtype=np.int64))
+        file.create_dataset("lost_pixels", data=lost_pixels)
+        file.create_dataset("corrupted", data=lost_pixels > 0)
+        file.attrs["sensor_id"], file.attrs["mac_address"] = sensor_id, mac_address
+        file.attrs["total_frames"], file.attrs["corrupted_count"] = total, int((lost_pixels > 0).sum())
+        file.attrs["min_timestamp"], file.attrs["max_timestamp"] = int(times[0]), int(times[-1])
+    return total
+
+
+def chunked(items: Iterable, size: int) -> Iterator[list]:
+    chunk = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+class Recording:
+    """A recording on disk, opened read-only at the first access; picklable (each worker process opens its own handle)."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._file: h5py.File | None = None
+
+    @property
+    def file(self) -> h5py.File:
+        if self._file is None:
+            try:
+                file = h5py.File(self.path, "r")
+            except FileNotFoundError:
+                raise InputError(f"{self.path} does not exist: run `dvc repro hdf5` or `dvc pull`") from None
+            except OSError as error:
+                raise InputError(f"{self.path} is no whole HDF5 file ({str(error)[:80]}): delete it and run `dvc repro hdf5`"
+                                 " or `dvc pull`") from None
+            missing = {"frames", "timestamps"} - set(file)
+            if missing:
+                raise InputError(f"{self.path} has no dataset {missing.pop()!r}: it was not written by the hdf5 stage")
+            self._file = file
+        return self._file
+
+    @property
+    def id(self) -> str:
+        return str(self.file.attrs["sensor_id"])
+
+    @property
+    def mac_address(self) -> str:
+        return str(self.file.attrs["mac_address"])
+
+    @property
+    def height(self) -> int:
+        return self.file["frames"].shape[1]
+
+    @property
+    def width(self) -> int:
+        return self.file["frames"].shape[2]
+
+    @property
+    def timestamps(self) -> np.ndarray:
+        return self.file["timestamps"][:]
+
+    @property
+    def frame_seqs(self) -> np.ndarray:
+        return self.file["frame_seqs"][:]
+
+    @property
+    def lost_pixels(self) -> np.ndarray:
+        return self.file["lost_pixels"][:]
+
+    @property
+    def corrupted(self) -> np.ndarray:
+        return self.file["corrupted"][:]
+
+    def __len__(self) -> int:
+        return self.file["frames"].shape[0]
+
+    def read(self, indices: np.ndarray | slice) -> np.ndarray:
+        """float32 [n, H, W] C of the frames at `indices`, in any order, repeats allowed."""
+        dataset = self.file["frames"]
+        if isinstance(indices, slice):
+            return dataset[indices]
+        indices = np.asarray(indices)
+        first = int(indices.min())
+        # one contiguous read: HDF5's fancy indexing is slower than the few frames too many
+        return dataset[first : int(indices.max()) + 1][indices - first]
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> "Recording":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict:
+        return {"path": self.path, "_file": None}
+
+
+def window_indices(timestamps: np.ndarray, centre: int, length: int = 64, sampling: Sampling = "consecutive",
+                   period_ms: float | None = None) -> np.ndarray:
+    """int64 [length] frame indices of the window around frame `centre`, which stands at position length // 2.
+
+    `consecutive` takes the frames as they came; `uniform_time` takes the frame nearest to each tick of a clock of
+    `period_ms` through the keyframe. Beyond the ends of the recording its first and last frame repeat.
+    """
+    steps = np.arange(length) - length // 2
+    if sampling == "consecutive":
+        return np.clip(centre + steps, 0, len(timestamps) - 1)
+    if period_ms is None:
+        raise ValueError("uniform_time sampling needs period_ms")
+    ticks = timestamps[centre] + steps * period_ms
+    after = np.clip(np.searchsorted(timestamps, ticks), 1, len(timestamps) - 1)
+    nearer_before = ticks - timestamps[after - 1] <= timestamps[after] - ticks
+    return after - nearer_before
+
+
+def keyframe_index(timestamps: np.ndarray, time_ms: int) -> tuple[int, int]:
+    """(index of the frame nearest to a time, distance in ms); the earlier one of two equally near."""
+    after = int(np.clip(np.searchsorted(timestamps, time_ms), 0, len(timestamps) - 1))
+    before = max(after - 1, 0)
+    index = before if abs(int(timestamps[before]) - time_ms) <= abs(int(timestamps[after]) - time_ms) else after
+    return index, abs(int(timestamps[index]) - time_ms)
