@@ -174,17 +174,22 @@ def write_keyframes(path: str | Path, keyframes: Sequence[Keyframe]) -> None:
                 file.write(json.dumps(asdict(keyframe), allow_nan=False) + "\n")
 
 
-def read_keyframe_folder(folder: str | Path, classes: Sequence[str], suffix: str = "*.json*") -> dict[str, list[Keyframe]]:
-    """Recording id -> keyframes, of every keyframe file of a folder; InputError when it has none or two of one recording."""
+def read_keyframe_files(folder: str | Path, classes: Sequence[str], suffix: str = "*.json*") -> dict[Path, list[Keyframe]]:
+    """Path -> keyframes of every keyframe file of a folder; InputError when it has none or two of one recording."""
     folder = Path(folder)
-    recordings: dict[str, list[Keyframe]] = {}
+    files: dict[Path, list[Keyframe]] = {}
     origin: dict[str, Path] = {}
     for path in sorted(folder.glob(suffix)):
-        keyframes = read_keyframes(path, classes)
-        recording = keyframes[0].data_id
-        if recording in recordings:
+        files[path] = read_keyframes(path, classes)
+        recording = files[path][0].data_id
+        if recording in origin:
             raise InputError(f"{path} and {origin[recording]} both annotate {recording}: merge them into one file")
-        recordings[recording], origin[recording] = keyframes, path
-    if not recordings:
+        origin[recording] = path
+    if not files:
         raise InputError(f"{folder} holds no keyframe file ({suffix}): give the folder that holds them")
-    return recordings
+    return files
+
+
+def read_keyframe_folder(folder: str | Path, classes: Sequence[str], suffix: str = "*.json*") -> dict[str, list[Keyframe]]:
+    """Recording id -> keyframes; InputError as read_keyframe_files."""
+    return {keyframes[0].data_id: keyframes for keyframes in read_keyframe_files(folder, classes, suffix).values()}

@@ -227,6 +227,12 @@ def read_query(raw_dir: str | Path, fetch: dict) -> dict:
     return query
 
 
+def device_of(raw_dir: str | Path, recording: str) -> str:
+    """The MAC address of the sensor that took a recording, as its keyframe file says."""
+    with open(Path(raw_dir) / "keyframes" / f"{recording}.jsonl", encoding="utf-8") as file:
+        return json.loads(file.readline())["mac_address"]
+
+
 def pages(folder: Path) -> list[Path]:
     return sorted(folder.glob("[0-9]*.jsonl"))
 

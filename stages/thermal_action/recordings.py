@@ -204,14 +204,11 @@ def window_indices(timestamps: np.ndarray, centre: int, length: int = 64, sampli
     if period_ms is None:
         raise ValueError("uniform_time sampling needs period_ms")
     ticks = timestamps[centre] + steps * period_ms
-    after = np.clip(np.searchsorted(timestamps, ticks), 1, len(timestamps) - 1)
-    nearer_before = ticks - timestamps[after - 1] <= timestamps[after] - ticks
-    return after - nearer_before
+    return nearest_frames(timestamps, ticks)
 
 
-def keyframe_index(timestamps: np.ndarray, time_ms: int) -> tuple[int, int]:
-    """(index of the frame nearest to a time, distance in ms); the earlier one of two equally near."""
-    after = int(np.clip(np.searchsorted(timestamps, time_ms), 0, len(timestamps) - 1))
-    before = max(after - 1, 0)
-    index = before if abs(int(timestamps[before]) - time_ms) <= abs(int(timestamps[after]) - time_ms) else after
-    return index, abs(int(timestamps[index]) - time_ms)
+def nearest_frames(timestamps: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Index of the frame nearest to each time; the earlier one of two equally near."""
+    after = np.clip(np.searchsorted(timestamps, times), 0, len(timestamps) - 1)
+    before = np.maximum(after - 1, 0)
+    return np.where(np.abs(times - timestamps[before]) <= np.abs(timestamps[after] - times), before, after)

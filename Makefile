@@ -1,0 +1,23 @@
+# `make repro` runs the pipeline, `make test` the tests; each sets up .venv first, once per requirements.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(abspath $(VENV))/bin
+STAMP := $(VENV)/installed
+
+.PHONY: repro test setup
+.DELETE_ON_ERROR:
+
+repro: setup
+	PATH="$(BIN):$$PATH" $(BIN)/dvc repro
+
+test: setup
+	$(BIN)/ruff check stages tests benchmarks
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest
+
+setup: $(STAMP)
+
+# the stamp is written last: an interrupted installation is repeated
+$(STAMP): requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --requirement requirements.txt
+	cp requirements.txt $(STAMP)

@@ -1,0 +1,94 @@
+"""Raw frames -> one HDF5 file per recording: decoded, ordered, de-duplicated, lost pixels repaired and counted.
+
+in   data/raw                       pages of raw frames and the query they answer
+out  data/frames/<recording>.h5     frames [N, H, W] C, timestamps, frame_seqs, corrupted, lost_pixels
+     data/frames/sensor_info.json   what each recording holds and what was repaired
+run  python stages/hdf5.py
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from thermal_action import InputError
+from thermal_action.files import replacing_folder, write_json
+from thermal_action.params import Field, read_params, run, section
+from thermal_action.raw import PayloadFormat, device_of, ordered_frames, read_query
+from thermal_action.recordings import PixelRepair, RepairCounts, write_recording
+from thermal_action.runtime import Runtime
+
+RAW, FRAMES = Path("data/raw"), Path("data/frames")
+
+
+@section
+class Hdf5:
+    compression: Literal["gzip", "lzf", "none"]
+    level: Annotated[int, Field(ge=1, le=9)]  # of gzip
+
+
+def decode_frames(folder: Path, payload: PayloadFormat, shape: tuple[int, int],
+                  counts: RepairCounts) -> Iterator[tuple[int, int, np.ndarray, int]]:
+    """(ts, frame_seq, repaired frame [H, W] C, lost pixels) by time, each time once."""
+    repair = PixelRepair(*shape)
+    for raw, repeated in ordered_frames(folder):
+        place = f"{folder}, frame of {raw.ts}"
+        if (raw.height, raw.width) != shape:
+            raise InputError(f"{place} is {raw.height}x{raw.width}, but the recording began with {shape[0]}x{shape[1]}")
+        if repeated:
+            counts.duplicate_frames += 1
+            continue
+        try:
+            pixels = payload.decode(raw.frame_data)
+            if pixels.size > shape[0] * shape[1]:
+                raise ValueError(f"{pixels.size} pixels")
+            frame, lost, unrepaired = repair.repair(pixels)
+        except ValueError as error:
+            raise InputError(f"{place} cannot be decoded as {payload}: {error}; fetch it again or correct `fetch`") from None
+        counts.frames += 1
+        counts.corrupted_frames += lost > 0
+        counts.lost_pixels += lost
+        counts.unrepaired_pixels += unrepaired
+        yield raw.ts, raw.frame_seq, frame, lost
+
+
+def convert_recording(recording: str, received: dict, mac_address: str, target: Path, params: Hdf5) -> dict:
+    """Writes one recording and returns its entry of sensor_info.json."""
+    folder, counts = RAW / "frames" / recording, RepairCounts()
+    first, _ = next(ordered_frames(folder))
+    shape = (first.height, first.width)
+    frames = decode_frames(folder, PayloadFormat(**received["payload"]), shape, counts)
+    write_recording(target / f"{recording}.h5", frames, sensor_id=recording, mac_address=mac_address, height=shape[0],
+                    width=shape[1], compression=params.compression, level=params.level)
+    if counts.frames + counts.duplicate_frames != received["frames"]:
+        raise InputError(f"{folder} holds {counts.frames + counts.duplicate_frames} frames, but query.json says "
+                         f"{received['frames']}: run `dvc repro --force --single-item fetch`")
+    return {"mac_address": mac_address, "height": shape[0], "width": shape[1], "total_frames": counts.frames,
+            "min_timestamp": received["first_ts"], "max_timestamp": received["last_ts"],
+            "corrupted_frames": counts.corrupted_frames, "lost_pixels": counts.lost_pixels,
+            "unrepaired_pixels": counts.unrepaired_pixels, "duplicate_frames": counts.duplicate_frames}
+
+
+def main() -> None:
+    params, runtime = read_params("hdf5", Hdf5), read_params("runtime", Runtime)
+    query = read_query(RAW, read_params("fetch", dict))
+    with replacing_folder(FRAMES) as target, ProcessPoolExecutor(runtime.cores, mp_context=get_context("spawn")) as pool:
+        jobs = {pool.submit(convert_recording, recording, received, device_of(RAW, recording), target, params):
+                recording for recording, received in query["received"].items()}
+        with tqdm(total=query["frames"], unit="frame", desc="hdf5") as bar:
+            info = {}
+            for job in as_completed(jobs):
+                info[jobs[job]] = job.result()
+                bar.update(info[jobs[job]]["total_frames"] + info[jobs[job]]["duplicate_frames"])
+        write_json(target / "sensor_info.json", info)
+    total = {key: sum(entry[key] for entry in info.values()) for key in ("total_frames", "corrupted_frames", "lost_pixels")}
+    print(f"hdf5: {len(info)} recordings, {total['total_frames']} frames, {total['corrupted_frames']} of them with "
+          f"{total['lost_pixels']} lost pixels, all repaired and counted")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,66 @@
+"""Pictures of thermal windows: a keyframe with its boxes and labels, and what happens around it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from thermal_action.annotations import Sample
+from thermal_action.files import replacing
+
+# colours that stay apart from each other and from the inferno map
+PERSON_COLOURS = ("#35e0ff", "#7dff5a", "#ff7de9", "#ffffff")
+STRIP_FRAMES = 8
+
+
+def draw_window(path: str | Path, sample: Sample, window: np.ndarray, times_s: np.ndarray, classes: list[str]) -> None:
+    """PNG of one sample. `window` (T, H, W) C, `times_s` (T,) seconds from the keyframe, which stands at T // 2."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    low, high = np.percentile(window, [1, 99.8])
+    # an even strip of the window in which the keyframe stands too
+    shown = np.unique(np.linspace(0, len(window) - 1, STRIP_FRAMES).round().astype(int))
+    shown[np.argmin(np.abs(shown - len(window) // 2))] = len(window) // 2
+    figure = plt.figure(figsize=(11, 7.9), layout="constrained")
+    rows = figure.add_gridspec(2, 1, height_ratios=[5.2, 1])
+    axes = figure.add_subplot(rows[0])
+    picture = axes.imshow(window[len(window) // 2], cmap="inferno", vmin=low, vmax=high,
+                          extent=(0, sample.width, sample.height, 0))
+    figure.colorbar(picture, ax=axes, label="temperature, °C", shrink=0.9)
+    axes.set_title(f"{sample.image_id}   frame {sample.frame_idx}", loc="left", fontsize=11)
+    draw_boxes(axes, sample, classes)
+    axes.set_xlabel("column")
+    axes.set_ylabel("row")
+    strip = rows[1].subgridspec(1, len(shown), wspace=0.04)
+    for place, index in enumerate(shown):
+        small = figure.add_subplot(strip[place])
+        small.imshow(window[index], cmap="inferno", vmin=low, vmax=high)
+        keyframe = index == len(window) // 2
+        small.set_title("keyframe" if keyframe else f"{times_s[index]:+.1f} s", fontsize=9,
+                        fontweight="bold" if keyframe else None)
+        small.set_xticks([])
+        small.set_yticks([])
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=90, format="png", metadata={"Software": None})
+    plt.close(figure)
+
+
+def draw_boxes(axes, sample: Sample, classes: list[str]) -> None:
+    from matplotlib.patches import Rectangle
+
+    def outline(box: np.ndarray, **style) -> tuple[float, float, float]:
+        x1, y1, x2, y2 = box * (sample.width, sample.height, sample.width, sample.height)
+        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **style))
+        return x1, y1, y2
+
+    for _, name, box in sample.context:
+        x1, _, y2 = outline(box, edgecolor="#b0b0b0", linewidth=1, linestyle="--")
+        axes.text(x1 + 0.2, min(y2 + 0.2, sample.height), name, color="#d0d0d0", fontsize=8, va="top", clip_on=True)
+    for person, (box, label) in enumerate(zip(sample.boxes, sample.labels, strict=True)):
+        colour = PERSON_COLOURS[person % len(PERSON_COLOURS)]
+        x1, y1, y2 = outline(box, edgecolor=colour, linewidth=2)
+        above = y1 > sample.height / 12
+        name = f"{classes[label]} (person {sample.object_ids[person]})"
+        axes.text(min(x1, sample.width * 0.62), y1 - 0.3 if above else y2 + 0.3, name, color="black", fontsize=9,
+                  va="bottom" if above else "top", bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.5})

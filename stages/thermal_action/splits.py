@@ -1,0 +1,167 @@
+"""Which keyframe trains and which one scores, such that no training window shares a frame with the other side.
+
+A window of 64 frames lasts about ten seconds and keyframes stand one second apart, so a random split of keyframes shows
+the model nearly every validation frame. Whole sessions, recordings or blocks of time change sides instead, and training
+windows that still touch the other side (neighbouring recordings of one device overlap) are purged.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from thermal_action import InputError
+
+SplitBy = Literal["session", "recording", "time", "keyframe", "given"]
+# random assignments of groups among which the best stratified one is taken
+CANDIDATES = 2000
+
+
+@dataclass(frozen=True)
+class Window:
+    """A keyframe as the split sees it: whose frames its window shows (first to last, ms), and the persons' labels."""
+
+    image_id: str
+    recording: str
+    mac_address: str
+    timestamp: int
+    first_ms: int
+    last_ms: int
+    labels: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Image ids of both sides, and those kept out of training because their windows touch a validation window."""
+
+    train: list[str]
+    val: list[str]
+    purged: list[str]
+
+
+def split_windows(windows: Sequence[Window], *, by: SplitBy, val_fraction: float, seed: int,
+                  recording_spans: Mapping[str, tuple[int, int]], session_gap_s: float, block_s: float,
+                  given: Mapping[str, Sequence[str]] | None = None) -> Split:
+    """Assigns every window to a side.
+
+    `recording_spans`: first and last frame time (ms) of every recording. `given`: {"train": ids, "val": ids} for by="given".
+    Raises InputError when the data has too few groups for `by`, or a given split that does not match.
+    """
+    if by == "given":
+        return take_given(windows, given)
+    if by == "keyframe":
+        return split_by_keyframe(windows, val_fraction, seed)
+    groups = {
+        "session": lambda: group_by_session(windows, recording_spans, session_gap_s),
+        "recording": lambda: [window.recording for window in windows],
+        "time": lambda: [(window.mac_address, window.timestamp // int(block_s * 1000)) for window in windows],
+    }[by]()
+    if len(set(groups)) < 2:
+        raise InputError(f"split_by {by} finds only one {'block' if by == 'time' else by} in {len(windows)} keyframes: fetch "
+                         "more recordings, or choose recording or time in `coco.split_by`")
+    val_groups = choose_groups(groups, [window.labels for window in windows], val_fraction, seed)
+    train = [window for window, group in zip(windows, groups, strict=True) if group not in val_groups]
+    val = [window for window, group in zip(windows, groups, strict=True) if group in val_groups]
+    touching = overlapping(train, val)
+    if len(touching) == len(train):
+        raise InputError(f"split_by {by} leaves no training window that shares no frame with validation: choose larger groups")
+    return Split([window.image_id for window in train if window.image_id not in touching],
+                 [window.image_id for window in val], sorted(touching))
+
+
+def take_given(windows: Sequence[Window], given: Mapping[str, Sequence[str]] | None) -> Split:
+    if given is None:
+        raise InputError("split_by given, but the source gave no split (data/raw/split.json): choose another `coco.split_by`")
+    sides = {image_id: side for side in ("train", "val") for image_id in given[side]}
+    unknown = sorted(sides.keys() - {window.image_id for window in windows})
+    if unknown:
+        raise InputError(f"data/raw/split.json names {unknown[0]} ({len(unknown)} such), but no keyframe file has it")
+    missing = [window.image_id for window in windows if window.image_id not in sides]
+    if missing:
+        raise InputError(f"data/raw/split.json leaves out {missing[0]} ({len(missing)} such): give every keyframe a side")
+    return Split([w.image_id for w in windows if sides[w.image_id] == "train"],
+                 [w.image_id for w in windows if sides[w.image_id] == "val"], [])
+
+
+def split_by_keyframe(windows: Sequence[Window], val_fraction: float, seed: int) -> Split:
+    """The random split of the original guide: shuffles each recording's keyframes, the first share validates. Leaky on purpose.
+
+    One generator runs through the recordings in order of name; with seed 42 and 0.2 this is the published split of thermal-v1.
+    """
+    generator, val = random.Random(seed), set()
+    by_recording = defaultdict(list)
+    for window in windows:
+        by_recording[window.recording].append(window)
+    for recording in sorted(by_recording):
+        ids = [window.image_id for window in sorted(by_recording[recording], key=lambda window: window.timestamp)]
+        generator.shuffle(ids)
+        val.update(ids[: int(len(ids) * val_fraction)])
+    return Split([w.image_id for w in windows if w.image_id not in val], [w.image_id for w in windows if w.image_id in val], [])
+
+
+def group_by_session(windows: Sequence[Window], recording_spans: Mapping[str, tuple[int, int]], gap_s: float) -> list[Hashable]:
+    """(device, number) per window: recordings of one device with less than `gap_s` seconds between them are one session."""
+    device = {window.recording: window.mac_address for window in windows}
+    session, last_end = {}, {}
+    for recording in sorted(device, key=lambda recording: (device[recording], recording_spans[recording], recording)):
+        mac, (start, end) = device[recording], recording_spans[recording]
+        number = session_of(session, mac)
+        if mac in last_end and start - last_end[mac] > gap_s * 1000:
+            number += 1
+        session[recording] = (mac, number)
+        last_end[mac] = max(end, last_end.get(mac, end))
+    return [session[window.recording] for window in windows]
+
+
+def session_of(session: Mapping[str, tuple[str, int]], mac: str) -> int:
+    return max((number for device, number in session.values() if device == mac), default=0)
+
+
+def choose_groups(groups: Sequence[Hashable], labels: Sequence[Sequence[int]], val_fraction: float, seed: int) -> set:
+    """The groups that validate: of many random choices of about the right size the one whose classes are best balanced.
+
+    Cost: |share of the class in validation - val_fraction|, weighted by the square root of its count, so that common
+    classes are split well and rare ones stand on both sides where groups allow; plus the same for the number of windows.
+    """
+    names = sorted(set(groups))
+    index = {name: number for number, name in enumerate(names)}
+    classes = sorted({label for window_labels in labels for label in window_labels})
+    counts = np.zeros((len(names), len(classes) + 1))  # (groups, classes + windows)
+    for group, window_labels in zip(groups, labels, strict=True):
+        counts[index[group], -1] += 1
+        for label in window_labels:
+            counts[index[group], classes.index(label)] += 1
+    weights = np.append(np.sqrt(counts[:, :-1].sum(0)), np.sqrt(counts[:, -1].sum()))
+    weights /= weights.sum()
+    generator = np.random.default_rng(seed)
+    best, best_cost = None, np.inf
+    for _ in range(CANDIDATES):
+        order = generator.permutation(len(names))
+        shares = np.cumsum(counts[order, -1]) / counts[:, -1].sum()
+        size = min(int(np.argmin(np.abs(shares - val_fraction))) + 1, len(names) - 1)
+        chosen = order[:size]
+        cost = float(weights @ np.abs(counts[chosen].sum(0) / counts.sum(0) - val_fraction))
+        if cost < best_cost - 1e-12:
+            best, best_cost = chosen, cost
+    return {names[number] for number in best}
+
+
+def overlapping(windows: Sequence[Window], others: Sequence[Window]) -> set[str]:
+    """Ids of the windows whose span of time touches that of one of `others` on the same device."""
+    touching = set()
+    spans = defaultdict(list)
+    for other in others:
+        spans[other.mac_address].append((other.first_ms, other.last_ms))
+    for mac, device_spans in spans.items():
+        starts = np.array(sorted(start for start, _ in device_spans))
+        ends = np.array(sorted(end for _, end in device_spans))
+        for window in windows:
+            if window.mac_address == mac:
+                # spans begun by the window's end, less those that ended before its start
+                touches = np.searchsorted(starts, window.last_ms, "right") - np.searchsorted(ends, window.first_ms, "left")
+                if touches > 0:
+                    touching.add(window.image_id)
+    return touching

@@ -1,0 +1,123 @@
+"""Stops the pipeline on a broken data set, and shows what is in a sound one.
+
+in   data/frames, data/annotations
+out  metrics/validation_report.json   {"ok": true, ...}, problems and warnings in sentences, counts
+     metrics/dataset_stats.json       sizes of the data set, per side and class
+     metrics/validation/*.png         windows with boxes and labels
+run  python stages/validate.py        exits with 1 when there are problems (the report is written all the same)
+"""
+
+import sys
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from tqdm import tqdm
+
+from thermal_action import InputError, checks
+from thermal_action.annotations import Sample, read_annotations
+from thermal_action.files import read_json, replacing_folder, write_json
+from thermal_action.params import Field, read_params, run, section
+from thermal_action.recordings import Recording, window_indices
+from thermal_action.verdict import Limits, judge_annotations, judge_frames, judge_split
+
+FRAMES, ANNOTATIONS, METRICS = Path("data/frames"), Path("data/annotations"), Path("metrics")
+
+@section
+class Validate:
+    num_samples: Annotated[int, Field(ge=0, le=200)]
+    limits: Limits
+
+
+def scan_recordings(sides: dict[str, list[Sample]], dead_pixel_c: float) -> list[checks.RecordingScan]:
+    info = read_json(FRAMES / "sensor_info.json")
+    samples = [sample for side in sides.values() for sample in side]
+    for sample in samples:
+        if sample.recording not in info:
+            raise InputError(f"{FRAMES} has no recording {sample.recording}, but {sample.image_id} is annotated: run hdf5 again")
+    scans = []
+    with tqdm(total=sum(entry["total_frames"] for entry in info.values()), unit="frame", desc="validate") as bar:
+        for name in sorted(info):
+            with Recording(FRAMES / f"{name}.h5") as recording:
+                own = [sample for sample in samples if sample.recording == name]
+                scans.append(checks.scan_recording(recording, own, dead_pixel_c, bar.update))
+    return scans
+
+
+def describe(sides: dict[str, list[Sample]], classes: list[str], scans: list[checks.RecordingScan], counts: dict) -> dict:
+    """The few numbers that `dvc metrics diff` should show."""
+    steps = np.concatenate([np.diff(scan.timestamps) for scan in scans])
+    contrasts = {image: contrast for scan in scans for image, contrast in scan.contrasts.items()}
+    persons = {name: [] for name in classes}
+    for sample in (sample for side in sides.values() for sample in side):
+        for label, contrast in zip(sample.labels, contrasts.get(sample.image_id, ()), strict=False):
+            persons[classes[label]].append(float(contrast))
+    return {
+        **{key: counts[key] for key in ("recordings", "devices", "frames", "damaged_frames")},
+        "median_period_ms": float(np.median(steps)),
+        "temperature": {"min_c": round(min(scan.temperature["min_c"] for scan in scans), 2),
+                        "max_c": round(max(scan.temperature["max_c"] for scan in scans), 2)},
+        "train": count_side(sides["train"], classes),
+        "val": count_side(sides["val"], classes),
+        "contrast_median_c": {name: round(float(np.nanmedian(values)), 2) for name, values in persons.items() if values},
+    }
+
+
+def count_side(samples: list[Sample], classes: list[str]) -> dict:
+    labels = Counter(classes[label] for sample in samples for label in sample.labels)
+    return {"images": len(samples), "persons": labels.total(), "classes": dict(labels)}
+
+
+def draw_samples(sides: dict[str, list[Sample]], classes: list[str], window: dict, folder: Path, number: int) -> None:
+    """Pictures of `number` windows, every class in turn, rarest first."""
+    from thermal_action.pictures import draw_window
+
+    for rank, sample in enumerate(choose_samples([*sides["val"], *sides["train"]], number)):
+        with Recording(FRAMES / f"{sample.recording}.h5") as recording:
+            times = recording.timestamps
+            indices = window_indices(times, sample.frame_idx, window["length"], window["sampling"], window["period_ms"])
+            seconds = (times[indices] - sample.timestamp) / 1000
+            draw_window(folder / f"{rank:02d}_{sample.image_id}.png", sample, recording.read(indices), seconds, classes)
+
+
+def choose_samples(samples: list[Sample], number: int) -> list[Sample]:
+    counts = Counter(int(label) for sample in samples for label in sample.labels)
+    chosen: dict[str, Sample] = {}
+    waiting = {label: [sample for sample in samples if label in sample.labels] for label in sorted(counts, key=counts.get)}
+    while len(chosen) < number and any(waiting.values()):
+        for candidates in waiting.values():
+            while candidates and candidates[-1].image_id in chosen:
+                candidates.pop()
+            if candidates and len(chosen) < number:
+                sample = candidates.pop(len(candidates) // 2)
+                chosen[sample.image_id] = sample
+    return list(chosen.values())
+
+
+def main() -> None:
+    params = read_params("validate", Validate)
+    sides, classes = {}, []
+    for side in ("train", "val"):
+        sides[side], classes = read_annotations(ANNOTATIONS / f"{side}.json")
+    info = read_json(ANNOTATIONS / "train.json")["info"]
+    scans = scan_recordings(sides, params.limits.dead_pixel_c)
+    verdict = (judge_frames(scans, params.limits) + judge_annotations(sides, classes, scans, params.limits)
+               + judge_split(sides, scans, info))
+    with replacing_folder(METRICS / "validation") as folder:
+        draw_samples(sides, classes, info["window"], folder, params.num_samples)
+    write_json(METRICS / "dataset_stats.json", describe(sides, classes, scans, verdict.counts))
+    write_json(METRICS / "validation_report.json", {"ok": not verdict.problems, "split_by": info["split_by"], **asdict(verdict)})
+    for sentence in verdict.warnings:
+        print(f"validate: warning: {sentence}")
+    for sentence in verdict.problems:
+        print(f"validate: {sentence}", file=sys.stderr)
+    print(f"validate: {verdict.counts['frames']} frames, {verdict.counts['damaged_frames']} of them damaged and repaired, "
+          f"{len(verdict.warnings)} warnings, {len(verdict.problems)} problems")
+    if verdict.problems:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run(main)
