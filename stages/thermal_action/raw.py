@@ -55,7 +55,7 @@ class PayloadFormat:
     def decode(self, frame_data: str) -> np.ndarray:
         """float32 [n] degrees C in row-major order; n is below width * height when packets were lost. ValueError if broken."""
         if self.encoding == "json":
-            return self._celsius(np.array(json.loads(frame_data), dtype=np.float64).ravel())
+            return self._celsius(self._numbers(frame_data))
         payload = self._payload(frame_data)
         if len(payload) % PIXEL_BYTES[self.dtype]:
             raise ValueError(f"{len(payload)} bytes are no whole number of {self.dtype} pixels")
@@ -72,6 +72,15 @@ class PayloadFormat:
         if self.compression == "zlib":
             payload = zlib.compress(payload, 1)
         return payload.hex() if self.encoding == "hex" else binascii.b2a_base64(payload, newline=False).decode()
+
+    def _numbers(self, frame_data: str) -> np.ndarray:
+        numbers = json.loads(frame_data)
+        if not isinstance(numbers, list):
+            raise ValueError(f"a JSON {type(numbers).__name__} where a list of pixels is expected")
+        try:
+            return np.array(numbers, dtype=np.float64).ravel()
+        except TypeError as error:
+            raise ValueError(str(error)) from None
 
     def _payload(self, frame_data: str) -> bytes:
         payload = bytes.fromhex(frame_data) if self.encoding == "hex" else binascii.a2b_base64(frame_data, strict_mode=True)

@@ -1,0 +1,77 @@
+"""A repository of its own for every test that runs stage scripts."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from tiny import SEVEN_ACTIONS, write_archive
+
+ROOT = Path(__file__).resolve().parent.parent
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+class Project:
+    """A folder with params.yaml in which the repository's stage scripts run as DVC would run them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        (folder / "stages").symlink_to(ROOT / "stages")
+        self.params = YAML(typ="safe").load(ROOT / "params.yaml")
+        self.set({"runtime": {"processes": 1, "workers": 0, "threads": 1, "device": "cpu"}})
+
+    def set(self, changes: Mapping) -> None:
+        """Merges into params.yaml; a dict is merged key by key, everything else replaces."""
+        merge(self.params, changes)
+        with open(self.folder / "params.yaml", "w") as file:
+            YAML().dump(self.params, file)
+
+    def run(self, *stages: str, check: bool = True) -> subprocess.CompletedProcess:
+        for stage in stages:
+            process = subprocess.run([sys.executable, f"stages/{stage}.py"], cwd=self.folder, capture_output=True, text=True)
+            if check:
+                assert process.returncode == 0, f"{stage} failed:\n{process.stdout}\n{process.stderr}"
+        return process
+
+    def refusal(self, stage: str, code: int = 2) -> str:
+        """The sentence with which a stage refuses its input."""
+        process = self.run(stage, check=False)
+        assert process.returncode == code, process.stdout + process.stderr
+        assert "Traceback" not in process.stderr
+        return process.stderr.strip().splitlines()[-1]
+
+
+def merge(target: dict, changes: Mapping) -> None:
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and isinstance(target.get(key), dict):
+            merge(target[key], value)
+        else:
+            target[key] = value
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return Project(folder)
+
+
+@pytest.fixture
+def tiny_project(project: Project, tmp_path: Path) -> Project:
+    """A project of tiny 16x16 recordings with seven actions, from an archive."""
+    write_archive(tmp_path / "archive")
+    project.set({"classes": SEVEN_ACTIONS, "window": {"length": 16}, "validate": {"num_samples": 2},
+                 "fetch": {"source": "archive", "archive": {"location": str(tmp_path / "archive"), "sha256": None}}})
+    return project
+
+
+@pytest.fixture(scope="session")
+def thermal_v1() -> Path:
+    """The real recordings, where there are any: THERMAL_V1 or ../shared/thermal-v1."""
+    folder = Path(os.environ.get("THERMAL_V1", ROOT.parent / "shared" / "thermal-v1"))
+    if not folder.is_dir():
+        pytest.skip("no real recordings here (set THERMAL_V1 to their folder)")
+    return folder

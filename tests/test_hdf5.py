@@ -1,0 +1,89 @@
+"""pytest tests/test_hdf5.py - every frame that was fetched stands in the file, once, repaired and counted."""
+
+import json
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+from thermal_action.raw import PayloadFormat, RawFrame, RawStore
+
+
+def fetched(project, frames, payload):
+    """A complete fetch of one recording with these (ts, seq, payload text) rows of 16x16 pixels."""
+    query = {"fetch": {key: value for key, value in project.params["fetch"].items() if key not in ("simulator", "tdengine")}}
+    store = RawStore(project.folder / "data/raw", query, 50, project.folder / ".scratch")
+    recording = store.recording("R1")
+    for ts, sequence, text in frames:
+        recording.append(RawFrame(ts, sequence, 16, 16, text))
+    recording.finish(payload)
+    (store.folder / "keyframes").mkdir()
+    (store.folder / "keyframes/R1.jsonl").write_text(json.dumps({"mac_address": "02:00:00:00:00:01"}) + "\n")
+    store.publish()
+
+
+def picture(index):
+    return np.round(np.random.default_rng(index).normal(20, 3, (16, 16)), 1).astype(np.float32)
+
+
+def test_frames_are_ordered_deduplicated_and_repaired(tiny_project):
+    payload = PayloadFormat("base64", "zlib", "float32")
+    damaged = picture(3).ravel()[:100]  # the tail of the packet was lost
+    cold = picture(5).copy()
+    cold[-1] = -273.2
+    rows = {0: picture(0), 2: picture(2), 1: picture(1), 3: damaged, 4: picture(4), 5: cold}
+    texts = [(1000 + 170 * index, index, payload.encode(pixels)) for index, pixels in rows.items()]
+    fetched(tiny_project, [*texts, texts[2]], payload)
+    tiny_project.run("hdf5")
+    with h5py.File(tiny_project.folder / "data/frames/R1.h5") as file:
+        assert file["timestamps"][:].tolist() == [1000 + 170 * index for index in range(6)]
+        assert file["frame_seqs"][:].tolist() == list(range(6))
+        assert file["lost_pixels"][:].tolist() == [0, 0, 0, 156, 0, 16]
+        assert np.array_equal(file["frames"][2], picture(2))
+        assert np.array_equal(file["frames"][3].ravel()[100:], picture(2).ravel()[100:])
+        assert np.array_equal(file["frames"][5][-1], picture(4)[-1])
+    info = json.loads((tiny_project.folder / "data/frames/sensor_info.json").read_text())["R1"]
+    assert (info["total_frames"], info["corrupted_frames"], info["lost_pixels"], info["duplicate_frames"]) == (6, 2, 172, 1)
+
+
+def test_a_frame_that_cannot_be_decoded_is_named_and_leaves_nothing(tiny_project):
+    payload = PayloadFormat("base64", "zlib", "float32")
+    fetched(tiny_project, [(1000, 0, payload.encode(picture(0))), (1170, 1, "AAAA")], payload)
+    assert "R1, frame of 1170" in tiny_project.refusal("hdf5")
+    assert not (tiny_project.folder / "data/frames").exists()
+
+
+def test_an_incomplete_or_other_fetch_is_refused_with_the_command_to_type(tiny_project):
+    assert "dvc repro fetch" in tiny_project.refusal("hdf5")
+    tiny_project.run("fetch")
+    tiny_project.set({"fetch": {"buffer_frames": 64}})
+    assert "dvc repro --force --single-item fetch" in tiny_project.refusal("hdf5")
+
+
+def test_parallel_processes_give_the_same_bytes(tiny_project):
+    tiny_project.run("fetch", "hdf5")
+    folder = tiny_project.folder / "data/frames"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    tiny_project.set({"runtime": {"processes": 2}})
+    tiny_project.run("hdf5")
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_memory_is_bounded_by_a_chunk_and_not_by_the_recording(tiny_project):
+    # 20,000 frames of 64 KiB are 1.3 GB decoded; the stage may use 200 MB
+    code = """
+import numpy as np, resource, sys
+from thermal_action.recordings import write_recording
+frame = np.random.default_rng(0).normal(20, 3, (128, 128)).astype(np.float32)
+write_recording("big.h5", ((index, index, frame, 0) for index in range(20000)), sensor_id="R", mac_address="m", height=128,
+                width=128, compression="lzf", level=1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    environment = os.environ | {"PYTHONPATH": str(tiny_project.folder / "stages")}
+    process = subprocess.run([sys.executable, "-c", code], cwd=tiny_project.folder, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert int(process.stdout) * 1024 < 200e6
+    (tiny_project.folder / "big.h5").unlink()

@@ -1,0 +1,103 @@
+"""pytest tests/test_splits.py - a split that leaks makes every later number worthless."""
+
+import numpy as np
+import pytest
+from thermal_action import InputError
+from thermal_action.splits import Window, overlapping, split_windows
+
+SETTINGS = {"val_fraction": 0.25, "seed": 42, "session_gap_s": 600.0, "block_s": 60.0}
+
+
+def make_windows(devices=3, sessions=2, recordings=3, keyframes=40, classes=4):
+    """Recordings of a minute that overlap the next by 12 s; sessions an hour apart; labels that lean on the recording."""
+    generator = np.random.default_rng(0)
+    windows, spans = [], {}
+    for device in range(devices):
+        for session in range(sessions):
+            for number in range(recordings):
+                name = f"d{device}s{session}r{number}"
+                start = 1_760_000_000_000 + session * 3_600_000 + number * 60_000
+                spans[name] = (start - 12_000, start + 72_000)
+                for keyframe in range(keyframes):
+                    time = start + keyframe * 1_500
+                    label = int(generator.choice(classes, p=np.roll([0.7, 0.2, 0.08, 0.02], number)))
+                    windows.append(Window(f"{name}_{time}", name, f"m{device}", time, time - 5_400, time + 5_300, (label,)))
+    return windows, spans
+
+
+def split(by, windows, spans, **changes):
+    return split_windows(windows, by=by, recording_spans=spans, **(SETTINGS | changes))
+
+
+def share_a_frame(windows, split):
+    """Whether any train window overlaps a val window of the same device: the slow way."""
+    by_id = {window.image_id: window for window in windows}
+    return any(a.mac_address == b.mac_address and a.first_ms <= b.last_ms and b.first_ms <= a.last_ms
+               for a in map(by_id.get, split.train) for b in map(by_id.get, split.val))
+
+
+@pytest.mark.parametrize("by", ["session", "recording", "time"])
+@pytest.mark.parametrize("seed", [0, 1, 42])
+def test_no_training_window_shares_a_frame_with_validation(by, seed):
+    windows, spans = make_windows()
+    result = split(by, windows, spans, seed=seed)
+    assert not share_a_frame(windows, result)
+    assert sorted(result.train + result.val + result.purged) == sorted(window.image_id for window in windows)
+    assert 0.15 < len(result.val) / len(windows) < 0.35
+    assert result == split(by, windows, spans, seed=seed)
+
+
+def test_neighbouring_recordings_force_a_purge_and_sessions_do_not():
+    windows, spans = make_windows()
+    assert split("recording", windows, spans).purged
+    assert not split("session", windows, spans).purged
+
+
+def test_a_session_stays_on_one_side():
+    windows, spans = make_windows()
+    val = set(split("session", windows, spans).val)
+    sides = {}
+    for window in windows:
+        sides.setdefault(window.image_id.split("r")[0], set()).add(window.image_id in val)
+    assert all(len(side) == 1 for side in sides.values())
+
+
+def test_recordings_closer_than_the_gap_are_one_session():
+    windows, spans = make_windows(devices=1)
+    with pytest.raises(InputError, match="only one session"):
+        split("session", windows, spans, session_gap_s=7200.0)
+
+
+def test_classes_are_balanced_as_well_as_groups_allow():
+    windows, spans = make_windows(devices=6, sessions=3)
+    val = set(split("recording", windows, spans).val)
+    labels = np.array([window.labels[0] for window in windows])
+    in_val = np.array([window.image_id in val for window in windows])
+    shares = [in_val[labels == label].mean() for label in range(4)]
+    assert max(abs(share - 0.25) for share in shares) < 0.08, shares
+
+
+def test_the_random_split_of_keyframes_leaks_as_its_name_says():
+    windows, spans = make_windows()
+    result = split("keyframe", windows, spans)
+    assert share_a_frame(windows, result) and not result.purged
+    assert len(result.val) == 18 * int(40 * 0.25)
+
+
+def test_a_given_split_is_taken_as_it_is_or_refused():
+    windows, spans = make_windows(devices=1, sessions=1, recordings=1, keyframes=4)
+    ids = [window.image_id for window in windows]
+    assert split("given", windows, spans, given={"train": ids[:3], "val": ids[3:]}).val == ids[3:]
+    with pytest.raises(InputError, match="no split"):
+        split("given", windows, spans, given=None)
+    with pytest.raises(InputError, match="leaves out"):
+        split("given", windows, spans, given={"train": ids[:2], "val": ids[3:]})
+    with pytest.raises(InputError, match="nobody_1"):
+        split("given", windows, spans, given={"train": ids, "val": ["nobody_1"]})
+
+
+def test_windows_of_another_device_do_not_touch():
+    a = Window("a", "r", "m0", 10, 0, 20, ())
+    assert overlapping([a], [Window("b", "r", "m1", 10, 0, 20, ())]) == set()
+    assert overlapping([a], [Window("b", "r", "m0", 30, 20, 40, ())]) == {"a"}
+    assert overlapping([a], [Window("b", "r", "m0", 30, 21, 40, ())]) == set()
