@@ -1,0 +1,205 @@
+"""Windows of frames around keyframes, with the persons in them, as torch tensors."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from thermal_action import InputError
+from thermal_action.annotations import Sample, read_annotations
+from thermal_action.recordings import CHUNK_FRAMES, Recording, Sampling, window_indices
+
+Item = tuple[Tensor, Tensor, Tensor, dict]
+
+
+class DecodedFrames:
+    """Frames of many recordings, decoded a chunk at a time and kept while they fit in a budget (least recently used out).
+
+    Neighbouring keyframes' windows overlap by five sixths, and every epoch reads them all again: without it, gunzip
+    takes longer than the network.
+    """
+
+    def __init__(self, hdf5_root: Path, budget_bytes: int):
+        self._root = hdf5_root
+        self._budget = budget_bytes
+        self._recordings: dict[str, Recording] = {}
+        self._timestamps: dict[str, np.ndarray] = {}
+        self._chunks: OrderedDict[tuple[str, int], np.ndarray] = OrderedDict()
+        self._bytes = 0
+
+    def timestamps(self, recording: str) -> np.ndarray:
+        if recording not in self._timestamps:
+            self._recordings[recording] = Recording(self._root / f"{recording}.h5")
+            self._timestamps[recording] = self._recordings[recording].timestamps
+        return self._timestamps[recording]
+
+    def read(self, recording: str, indices: np.ndarray) -> np.ndarray:
+        """float32 [n, H, W] C."""
+        chunks, places = np.divmod(indices, CHUNK_FRAMES)
+        needed = {int(chunk): self._chunk(recording, int(chunk)) for chunk in np.unique(chunks)}
+        return np.stack([needed[chunk][place] for chunk, place in zip(chunks.tolist(), places.tolist(), strict=True)])
+
+    def _chunk(self, recording: str, chunk: int) -> np.ndarray:
+        key = (recording, chunk)
+        if key in self._chunks:
+            self._chunks.move_to_end(key)
+            return self._chunks[key]
+        total = len(self.timestamps(recording))
+        first = chunk * CHUNK_FRAMES
+        frames = self._recordings[recording].read(slice(first, min(first + CHUNK_FRAMES, total)))
+        self._chunks[key] = frames
+        self._bytes += frames.nbytes
+        while self._bytes > self._budget and self._chunks:
+            self._bytes -= self._chunks.popitem(last=False)[1].nbytes
+        return frames
+
+    def close(self) -> None:
+        for recording in self._recordings.values():
+            recording.close()
+        self._recordings.clear()
+        self._timestamps.clear()
+        self._chunks.clear()
+        self._bytes = 0
+
+
+class ThermalActionDataset(Dataset):
+    """One sample per annotated keyframe: a window of frames and every person in the keyframe.
+
+    hdf5_root: folder of `<recording>.h5`.
+    ann_file: COCO-style annotations (train.json or val.json).
+    transforms: called with (frames [T, H, W] C, boxes [N, 4], generator); see `ThermalActionTransform`.
+    frame_window: frames a window; the keyframe stands at frame_window // 2.
+    sampling, period_ms: `consecutive` frames, or those nearest to a clock of `period_ms` (`uniform_time`).
+    seed: with the epoch (`set_epoch`) and the index of a sample it decides the sample's augmentation, whatever the number
+        of workers and wherever a run was resumed.
+    cache_mb: decoded frames kept by each worker process, megabytes; 0 keeps none.
+
+    `dataset[i]` is (frames [3, T, H, W] float32 in [0, 1], boxes [N, 4], labels [N] int64, extras), N = 0 allowed; extras
+    holds image_id, recording, mac_address, timestamp (ms), object_ids [N] and frame_indices [T]. Pickles without its open
+    files; a forked worker opens its own. InputError for annotations that do not fit the frames.
+    """
+
+    def __init__(
+        self,
+        hdf5_root: str | Path,
+        ann_file: str | Path,
+        transforms: Callable[..., tuple[Tensor, Tensor]],
+        frame_window: int = 64,
+        *,
+        sampling: Sampling = "consecutive",
+        period_ms: float | None = None,
+        seed: int = 0,
+        cache_mb: int = 512,
+    ):
+        self.hdf5_root = Path(hdf5_root)
+        self.ann_file = Path(ann_file)
+        self.transforms = transforms
+        self.frame_window = frame_window
+        self.sampling = sampling
+        self.period_ms = period_ms
+        self.seed = seed
+        self.cache_mb = cache_mb
+        self.samples, self.classes = read_annotations(ann_file)
+        self._check_one_size()
+        # shared memory, so that workers that live on see the next epoch
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._frames: DecodedFrames | None = None
+        self._owner = 0
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> Item:
+        sample = self.samples[index]
+        indices = self.window(index)
+        rng = np.random.default_rng([self.seed, int(self._epoch), index])
+        frames, boxes = self.transforms(self.frames.read(sample.recording, indices), sample.boxes, rng)
+        extras = {
+            "image_id": sample.image_id,
+            "recording": sample.recording,
+            "mac_address": sample.mac_address,
+            "timestamp": sample.timestamp,
+            "object_ids": sample.object_ids,
+            "frame_indices": indices,
+        }
+        return frames, boxes, torch.from_numpy(sample.labels), extras
+
+    @property
+    def frames(self) -> DecodedFrames:
+        if self._frames is None or self._owner != os.getpid():  # HDF5 handles do not survive a fork
+            self._frames = DecodedFrames(self.hdf5_root, self.cache_mb * 1_000_000)
+            self._owner = os.getpid()
+        return self._frames
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.samples[0].height, self.samples[0].width
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the augmentation of the coming epoch, also for workers already running."""
+        self._epoch.fill_(epoch)
+
+    def window(self, index: int) -> np.ndarray:
+        """int64 [T]: the frames of sample `index` within its recording."""
+        sample = self.samples[index]
+        timestamps = self.frames.timestamps(sample.recording)
+        if not 0 <= sample.frame_idx < len(timestamps):
+            raise InputError(
+                f"{self.ann_file}: {sample.image_id} is at frame {sample.frame_idx} of {sample.recording}.h5, which has"
+                f" {len(timestamps)} frames: run `dvc repro coco`, the annotations belong to other frames"
+            )
+        return window_indices(timestamps, sample.frame_idx, self.frame_window, self.sampling, self.period_ms)
+
+    def window_times(self, index: int) -> tuple[int, int]:
+        """First and last time (ms) of the frames of sample `index`."""
+        indices = self.window(index)
+        timestamps = self.frames.timestamps(self.samples[index].recording)
+        return int(timestamps[indices.min()]), int(timestamps[indices.max()])
+
+    def label_counts(self, indices: np.ndarray | None = None) -> np.ndarray:
+        """int64 [classes]: persons of each class, in all samples or in those at `indices`."""
+        chosen = self.samples if indices is None else [self.samples[index] for index in indices]
+        counts = np.zeros(len(self.classes), dtype=np.int64)
+        for sample in chosen:
+            counts += np.bincount(sample.labels, minlength=len(self.classes))
+        return counts
+
+    def close(self) -> None:
+        """Closes this process's files and forgets its decoded frames."""
+        if self._frames is not None and self._owner == os.getpid():
+            self._frames.close()
+        self._frames = None
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_frames": None}
+
+    def _check_one_size(self) -> None:
+        first: dict[tuple[int, int], Sample] = {}
+        for sample in self.samples:
+            first.setdefault((sample.height, sample.width), sample)
+        if len(first) > 1:
+            (size, one), (other_size, other) = list(first.items())[:2]
+            raise InputError(
+                f"{self.ann_file}: {one.image_id} has {size[0]} x {size[1]} pixels and {other.image_id} {other_size[0]} x"
+                f" {other_size[1]}; train on sensors of one size"
+            )
+
+
+def collate_fn(items: list[Item]) -> tuple[Tensor, list[Tensor], list[Tensor], list[dict]]:
+    """B samples -> (frames [B, 3, T, H, W], boxes: B x [N_i, 4], labels: B x [N_i], extras: B dicts).
+
+    Frames whose channels are one picture seen three times stay so: a third of the memory, and of the way to the GPU.
+    """
+    frames, boxes, labels, extras = (list(column) for column in zip(*items, strict=True))
+    channels = frames[0].shape[0]
+    if all(window.stride(0) == 0 for window in frames):
+        stacked = torch.stack([window[:1] for window in frames]).expand(-1, channels, -1, -1, -1)
+    else:
+        stacked = torch.stack(frames)
+    return stacked, boxes, labels, extras

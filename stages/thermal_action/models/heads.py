@@ -1,0 +1,66 @@
+"""What turns feature maps and person boxes into one row of logits a person."""
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import roi_align
+
+
+def expand_boxes(boxes: Tensor, factor: float) -> Tensor:
+    """Scale boxes [N, 4] (x1, y1, x2, y2 in [0, 1]) about their centres by `factor`, cut at the picture's edge."""
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2 * factor
+    return torch.cat([centre - half, centre + half], dim=1).clamp(0.0, 1.0)
+
+
+def pool_time(features: Tensor) -> Tensor:
+    """Mean, maximum and the keyframe's own moment of [B, C, T, h, w] -> [B, 3C, h, w].
+
+    A window holds ten seconds and often two actions; the label belongs to its middle frame (position T // 2), so
+    that moment is kept beside what the window holds as a whole.
+    """
+    middle = features.shape[2] // 2
+    moment = features[:, :, max(middle - 1, 0) : middle + 2].mean(dim=2)
+    return torch.cat([features.mean(dim=2), features.amax(dim=2), moment], dim=1)
+
+
+class RoIActionHead(nn.Module):
+    """Classifies each person from its box on the time-pooled maps and from the scene around it.
+
+    The box is read twice by RoIAlign (He et al., Mask R-CNN, 2017): as given, and expanded by `context`, so that what
+    a person lies on or leans against is seen; the mean of the whole map tells the room. Every map is first reduced
+    to `hidden` channels, which keeps the classifier small for a few hundred training windows.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        *,
+        hidden: int,
+        roi_size: int,
+        context: float,
+        scene: bool,
+        dropout: float,
+    ):
+        super().__init__()
+        self.roi_size = roi_size
+        self.context = context
+        self.scene = scene
+        self.reduce = nn.Sequential(nn.Conv2d(in_channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU())
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(hidden * (4 + scene), num_classes)
+
+    def forward(self, feature_map: Tensor, boxes: list[Tensor]) -> Tensor:
+        """feature_map [B, C, h, w], boxes: B tensors [N_i, 4] in [0, 1] -> logits [sum N_i, num_classes]."""
+        feature_map = self.reduce(feature_map).float()  # RoIAlign on the CPU has no half precision
+        owner = torch.cat([box.new_full((len(box), 1), index) for index, box in enumerate(boxes)])
+        boxes = torch.cat(boxes)
+        size = boxes.new_tensor([feature_map.shape[3], feature_map.shape[2]]).repeat(2)
+        described = []
+        for region in (boxes, expand_boxes(boxes, self.context)):
+            rois = torch.cat([owner, region * size], dim=1)
+            person = roi_align(feature_map, rois, self.roi_size, sampling_ratio=2, aligned=True)  # (N, hidden, k, k)
+            described += [person.mean(dim=(2, 3)), person.amax(dim=(2, 3))]
+        if self.scene:
+            described.append(feature_map.mean(dim=(2, 3))[owner[:, 0].long()])
+        return self.classify(self.dropout(torch.cat(described, dim=1)))

@@ -1,0 +1,1 @@
+"""Learning: losses, learning rates, one epoch, checkpoints and resuming."""

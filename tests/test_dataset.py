@@ -1,0 +1,173 @@
+"""pytest tests/test_dataset.py - a box that does not follow its person, or a draw that depends on the worker, trains noise."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from thermal_action import InputError
+from thermal_action.dataset import ThermalActionDataset, collate_fn
+from thermal_action.files import write_json
+from thermal_action.recordings import write_recording
+from thermal_action.transforms import ROOM_C, ThermalActionTransform
+
+torch.set_num_threads(1)
+HEIGHT, WIDTH, FRAMES = 12, 20, 150
+PLAIN = ThermalActionTransform(False)
+
+
+def write_data(folder, keyframes=((3, 1), (75, 2), (149, 0)), height=HEIGHT, name="R1"):
+    """A recording whose frame i is i / 10 C everywhere; `keyframes`: (frame, number of persons)."""
+    frames = ((1000 + 170 * i, i, np.full((height, WIDTH), i / 10, np.float32), 0) for i in range(FRAMES))
+    write_recording(folder / f"{name}.h5", frames, sensor_id=name, mac_address="02:00:00:00:00:01", height=height, width=WIDTH,
+                    compression="gzip", level=1)
+    images = [{"id": f"{name}_{i}", "sensor_id": name, "mac_address": "02:00:00:00:00:01", "timestamp": 1000 + 170 * i,
+               "width": WIDTH, "height": height, "frame_idx": i} for i, _ in keyframes]
+    persons = [{"id": 0, "image_id": f"{name}_{i}", "bbox": [0.3 + 0.2 * person, 0.5, 0.2, 0.4], "category_id": person,
+                "category_name": "ab"[person], "object_id": person} for i, number in keyframes for person in range(number)]
+    coco = {"images": images, "annotations": persons, "categories": [{"id": 0, "name": "a"}, {"id": 1, "name": "b"}]}
+    write_json(folder / f"{name}.json", coco)
+    return folder / f"{name}.json"
+
+
+@pytest.fixture
+def annotations(tmp_path):
+    return write_data(tmp_path)
+
+
+def test_sample_is_the_window_around_its_keyframe(tmp_path, annotations):
+    data = ThermalActionDataset(tmp_path, annotations, ThermalActionTransform(False, temperature_range=(0, 20)), 64)
+    frames, boxes, labels, extras = data[1]
+    assert frames.shape == (3, 64, HEIGHT, WIDTH) and frames.dtype == torch.float32
+    assert torch.allclose(frames[0, :, 0, 0] * 200, torch.arange(75 - 32, 75 + 32, dtype=torch.float32), atol=1e-3)
+    assert torch.allclose(boxes, torch.tensor([[0.2, 0.3, 0.4, 0.7], [0.4, 0.3, 0.6, 0.7]]), atol=1e-6)
+    assert labels.tolist() == [0, 1] and labels.dtype == torch.int64
+    assert extras["image_id"] == "R1_75" and extras["recording"] == "R1" and extras["timestamp"] == 1000 + 170 * 75
+    assert extras["object_ids"].tolist() == [0, 1] and extras["frame_indices"][32] == 75
+    assert data.label_counts().tolist() == [2, 1] and data.label_counts([0]).tolist() == [1, 0]
+    assert data.frame_size == (HEIGHT, WIDTH) and data.window_times(0) == (1000, 1000 + 170 * 34)
+
+
+def test_keyframe_without_persons_is_a_sample(tmp_path, annotations):
+    data = ThermalActionDataset(tmp_path, annotations, ThermalActionTransform(True), 16)
+    _, boxes, labels, _ = data[2]
+    assert boxes.shape == (0, 4) and labels.shape == (0,)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_channels_stay_a_view(tmp_path, annotations, workers):
+    """Three copies of one picture would take three times the memory, and of the way to the GPU."""
+    data = ThermalActionDataset(tmp_path, annotations, PLAIN, 16)
+    frames, boxes, labels, extras = next(iter(DataLoader(data, 3, collate_fn=collate_fn, num_workers=workers)))
+    assert frames.shape == (3, 3, 16, HEIGHT, WIDTH) and frames.stride(1) == 0
+    assert frames.untyped_storage().nbytes() == 3 * 16 * HEIGHT * WIDTH * 4
+    assert [len(box) for box in boxes] == [1, 2, 0] == [len(label) for label in labels] and len(extras) == 3
+
+
+def test_different_channels_survive_collation(tmp_path, annotations):
+    items = [(torch.rand(3, 4, HEIGHT, WIDTH), torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), {}) for _ in range(2)]
+    assert torch.equal(collate_fn(items)[0], torch.stack([item[0] for item in items]))
+
+
+def collect(data, workers, epochs=2):
+    """Every tensor of some epochs, as the training loop reads them."""
+    loader = DataLoader(data, 2, collate_fn=collate_fn, num_workers=workers, persistent_workers=workers > 0)
+    batches = []
+    for epoch in range(epochs):
+        data.set_epoch(epoch)
+        batches += [(frames.clone(), torch.cat(boxes)) for frames, boxes, _, _ in loader]
+    return batches
+
+
+def test_augmentation_depends_on_seed_epoch_and_sample_alone(tmp_path, annotations):
+    """Otherwise another number of workers, or a resumed run, would be another experiment."""
+    def data(seed):
+        return ThermalActionDataset(tmp_path, annotations, ThermalActionTransform(True, temperature_range=(0, 20)), 16, seed=seed)
+
+    alone = collect(data(1), 0)
+    for other in (collect(data(1), 2), collect(pickle.loads(pickle.dumps(data(1))), 0)):
+        assert all(torch.equal(a, b) for one, two in zip(alone, other, strict=True) for a, b in zip(one, two, strict=True))
+    assert not torch.equal(alone[0][0], alone[2][0])  # the next epoch
+    assert not torch.equal(alone[0][0], collect(data(2), 0)[0][0])
+
+
+@pytest.mark.parametrize("cache_mb", [0, 1, 512])
+def test_cache_never_changes_what_is_read(tmp_path, annotations, cache_mb):
+    data = ThermalActionDataset(tmp_path, annotations, ThermalActionTransform(False, temperature_range=(0, 20)), 100,
+                                cache_mb=cache_mb, sampling="uniform_time", period_ms=250.0)
+    for index in (1, 0, 2, 1):
+        frames = data[index][0]
+        expected = torch.from_numpy(data.window(index)).float()
+        assert torch.allclose(frames[0, :, 3, 3] * 200, expected, atol=1e-3)
+
+
+def test_cache_keeps_to_its_budget(tmp_path):
+    annotations = write_data(tmp_path, keyframes=[(i, 1) for i in range(0, FRAMES, 10)], height=200)
+    data = ThermalActionDataset(tmp_path, annotations, PLAIN, 16, cache_mb=2)
+    for index in range(len(data)):
+        data[index]
+        assert sum(chunk.nbytes for chunk in data.frames._chunks.values()) == data.frames._bytes <= 2_000_000
+    data.close()
+    assert len(data[0][0]) == 3  # and opens again when needed
+
+
+def test_annotations_of_other_frames_are_refused(tmp_path):
+    annotations = write_data(tmp_path, keyframes=[(3, 1), (FRAMES, 1)])
+    data = ThermalActionDataset(tmp_path, annotations, PLAIN, 16)
+    data[0]
+    with pytest.raises(InputError, match="R1_150 is at frame 150 of R1.h5, which has 150 frames"):
+        data[1]
+
+
+def test_sensors_of_two_sizes_are_refused(tmp_path, annotations):
+    images = [{"id": "a", "timestamp": 1, "width": 20, "height": 12}, {"id": "b", "timestamp": 2, "width": 16, "height": 16}]
+    coco = {"images": [image | {"sensor_id": "R1", "mac_address": "m", "frame_idx": 1} for image in images],
+            "annotations": [], "categories": [{"id": 0, "name": "a"}]}
+    write_json(tmp_path / "mixed.json", coco)
+    with pytest.raises(InputError, match="a has 12 x 20 pixels and b 16 x 16"):
+        ThermalActionDataset(tmp_path, tmp_path / "mixed.json", PLAIN)
+
+
+def warm_person(left, top, right, bottom):
+    """A window with one warm rectangle, and its box."""
+    frames = np.full((4, 40, 60), 18, np.float32)
+    frames[:, top:bottom, left:right] = 26
+    return frames, np.array([[left / 60, top / 40, right / 60, bottom / 40]], np.float32)
+
+
+@pytest.mark.parametrize("corner", [(5, 4), (0, 0), (50, 30), (30, 2)])
+def test_boxes_follow_their_persons(corner):
+    left, top = corner
+    frames, boxes = warm_person(left, top, left + 9, top + 7)
+    move = ThermalActionTransform(True, shift_px=12, contrast=0, offset_c=0, noise_c=0, box_jitter=0)
+    for seed in range(100):
+        moved, box = move(frames, boxes, np.random.default_rng(seed))
+        rows, columns = np.nonzero(moved[0, 0].numpy() > 0.4)
+        x1, y1, x2, y2 = (box[0].numpy() * [60, 40, 60, 40]).round(3)
+        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x1, y1, x2, y2)
+        assert 0 <= x1 < x2 <= 60 and 0 <= y1 < y2 <= 40
+
+
+def test_jittered_boxes_stay_boxes():
+    boxes = np.array([[0, 0, 1, 1], [0.5, 0.5, 0.504, 0.51], [0.9, 0.1, 1, 0.2]], np.float32)
+    jitter = ThermalActionTransform(True, box_jitter=0.4)
+    frames = np.full((2, 40, 60), 18, np.float32)
+    for seed in range(200):
+        _, moved = jitter(frames, boxes, np.random.default_rng(seed))
+        assert moved.min() >= 0 and moved.max() <= 1 and (moved[:, 2:] > moved[:, :2]).all()
+
+
+def test_evaluation_transform_changes_nothing_but_the_scale():
+    frames, boxes = warm_person(5, 4, 15, 14)
+    same, same_boxes = PLAIN(frames, boxes)
+    assert np.allclose(same[0].numpy() * 40 + 5, frames, atol=1e-5) and np.array_equal(same_boxes.numpy(), boxes)
+    assert same.min() >= 0 and same.max() <= 1
+
+
+def test_window_median_forgets_the_level_of_the_sensor():
+    frames, boxes = warm_person(5, 4, 15, 14)
+    level = ThermalActionTransform(False, background="window_median")
+    assert torch.allclose(level(frames, boxes)[0], level(frames + np.float32(6.3), boxes)[0], atol=1e-5)
+    assert level(frames, boxes)[0].median() * 40 + 5 == pytest.approx(ROOM_C, abs=1e-4)
