@@ -1,6 +1,7 @@
 """A repository of its own for every test that runs stage scripts."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+
 from tiny import SEVEN_ACTIONS, write_archive
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,6 +54,14 @@ def merge(target: dict, changes: Mapping) -> None:
             target[key] = value
 
 
+def tiny(project: Project, archive: Path) -> Project:
+    if not archive.exists():
+        write_archive(archive)
+    project.set({"classes": SEVEN_ACTIONS, "window": {"length": 16}, "validate": {"num_samples": 2},
+                 "fetch": {"source": "archive", "archive": {"location": str(archive), "sha256": None}}})
+    return project
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     folder = tmp_path / "project"
@@ -62,10 +72,23 @@ def project(tmp_path: Path) -> Project:
 @pytest.fixture
 def tiny_project(project: Project, tmp_path: Path) -> Project:
     """A project of tiny 16x16 recordings with seven actions, from an archive."""
-    write_archive(tmp_path / "archive")
-    project.set({"classes": SEVEN_ACTIONS, "window": {"length": 16}, "validate": {"num_samples": 2},
-                 "fetch": {"source": "archive", "archive": {"location": str(tmp_path / "archive"), "sha256": None}}})
-    return project
+    return tiny(project, tmp_path / "archive")
+
+
+@pytest.fixture(scope="session")
+def prepared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny project after fetch, hdf5 and coco; made once, copied by `prepared`."""
+    folder = tmp_path_factory.mktemp("prepared") / "project"
+    folder.mkdir()
+    tiny(Project(folder), folder.parent / "archive").run("fetch", "hdf5", "coco")
+    return folder
+
+
+@pytest.fixture
+def prepared(project: Project, prepared_data: Path) -> Project:
+    """A tiny project with recordings and annotations, of its own."""
+    shutil.copytree(prepared_data / "data", project.folder / "data")
+    return tiny(project, prepared_data.parent / "archive")
 
 
 @pytest.fixture(scope="session")

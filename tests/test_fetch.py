@@ -11,6 +11,7 @@ from functools import partial
 import h5py
 import numpy as np
 import pytest
+
 from thermal_action.files import file_sha256
 from thermal_action.raw import PayloadFormat, ordered_frames
 from tiny import write_archive

@@ -3,6 +3,7 @@
 from typing import Annotated, Literal
 
 import pytest
+
 from thermal_action import InputError
 from thermal_action.params import ActionNames, Field, read_params, section
 

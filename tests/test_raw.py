@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+
 from thermal_action import InputError
 from thermal_action.raw import (
     PayloadFormat,

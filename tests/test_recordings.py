@@ -5,6 +5,7 @@ import pickle
 import h5py
 import numpy as np
 import pytest
+
 from thermal_action import InputError
 from thermal_action.recordings import (
     PixelRepair,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from thermal_action import InputError
 from thermal_action.splits import Window, overlapping, split_windows
 
