@@ -15,11 +15,12 @@ from typing import Annotated, Literal
 import numpy as np
 
 from thermal_action import InputError
-from thermal_action.annotations import find_segments, image_id, to_coco
+from thermal_action.annotations import image_id
 from thermal_action.files import read_json, replacing_folder, write_json
 from thermal_action.keyframes import Keyframe, read_keyframe_folder
 from thermal_action.params import ActionNames, Field, read_params, run, section
 from thermal_action.recordings import Recording, nearest_frames, window_indices
+from thermal_action.segments import find_segments
 from thermal_action.splits import Split, SplitBy, Window, split_windows
 
 RAW, FRAMES, ANNOTATIONS = Path("data/raw"), Path("data/frames"), Path("data/annotations")
@@ -58,6 +59,23 @@ def place_keyframes(recording: Recording, keyframes: list[Keyframe], classes: li
         placed.append((keyframe, image, Window(image["id"], keyframe.data_id, keyframe.mac_address, keyframe.data_time,
                                                int(timestamps[frames.min()]), int(timestamps[frames.max()]), labels)))
     return placed
+
+
+def to_coco(keyframes: list[tuple[Keyframe, dict]], classes: list[str], first_id: int, info: dict) -> dict:
+    """One side of the split. Each keyframe comes with its image entry; annotation ids count on from `first_id`."""
+    annotations, context = [], []
+    for keyframe, image in keyframes:
+        for annotation in keyframe.annotations:
+            entry = {"image_id": image["id"], "bbox": list(annotation.bbox), "object_id": annotation.object_id,
+                     "attribute_obscured": annotation.attribute_obscured}
+            if annotation.category == "person":
+                label = classes.index(annotation.subcategory)
+                annotations.append({"id": first_id + len(annotations), "category_id": label,
+                                    "category_name": annotation.subcategory, **entry})
+            else:
+                context.append({"category": annotation.category, "subcategory": annotation.subcategory, **entry})
+    return {"info": info, "images": [image for _, image in keyframes], "annotations": annotations, "context": context,
+            "categories": [{"id": label, "name": name} for label, name in enumerate(classes)]}
 
 
 def describe_split(placed: list, split: Split, classes: list[str], params: Coco) -> dict:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from thermal_action import InputError
-from thermal_action.annotations import clip_label, find_segments, read_annotations
+from thermal_action.annotations import clip_label, read_annotations
 from thermal_action.keyframes import Annotation, Keyframe
+from thermal_action.segments import find_segments
 from tiny import SEVEN_ACTIONS
 
 
@@ -89,10 +90,11 @@ def test_segments_change_halfway_between_two_keyframes():
 
 
 def test_a_long_gap_ends_a_segment_and_persons_are_kept_apart():
-    two = sorted(keyframes((10_000, "walking"), (30_000, "walking")) + keyframes((10_500, "lying"), (11_500, "lying"), object_id=7),
-                 key=lambda keyframe: keyframe.data_time)
-    found = find_segments(two, 10_000, 40_000, max_gap_s=5)
-    assert [(segment["segment"], segment["object_id"]) for segment in found] == [([0.0, 0.0], 0), ([0.5, 1.5], 7), ([20.0, 20.0], 0)]
+    walker = keyframes((10_000, "walking"), (30_000, "walking"))
+    sleeper = keyframes((10_500, "lying"), (11_500, "lying"), object_id=7)
+    found = find_segments(sorted(walker + sleeper, key=lambda keyframe: keyframe.data_time), 10_000, 40_000, max_gap_s=5)
+    spans = [(segment["segment"], segment["object_id"]) for segment in found]
+    assert spans == [([0.0, 0.0], 0), ([0.5, 1.5], 7), ([20.0, 20.0], 0)]
 
 
 def test_given_and_keyframe_reproduce_the_published_split(project, thermal_v1):

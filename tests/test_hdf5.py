@@ -84,7 +84,8 @@ write_recording("big.h5", ((index, index, frame, 0) for index in range(20000)), 
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
     environment = os.environ | {"PYTHONPATH": str(tiny_project.folder / "stages")}
-    process = subprocess.run([sys.executable, "-c", code], cwd=tiny_project.folder, env=environment, capture_output=True, text=True)
+    process = subprocess.run([sys.executable, "-c", code], cwd=tiny_project.folder, env=environment, capture_output=True,
+                             text=True)
     assert process.returncode == 0, process.stderr
     assert int(process.stdout) * 1024 < 200e6
     (tiny_project.folder / "big.h5").unlink()

@@ -24,7 +24,8 @@ def write(path, frames, **changes):
 
 def some_frames(count, shape=(4, 5)):
     generator = np.random.default_rng(3)
-    return [(1000 + 170 * index, index, generator.normal(20, 2, shape).astype(np.float32), int(index == 2)) for index in range(count)]
+    return [(1000 + 170 * index, index, generator.normal(20, 2, shape).astype(np.float32), int(index == 2))
+            for index in range(count)]
 
 
 @pytest.mark.parametrize("compression", ["gzip", "lzf", "none"])

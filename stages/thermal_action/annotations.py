@@ -15,7 +15,6 @@ import numpy as np
 
 from thermal_action import InputError
 from thermal_action.files import read_json
-from thermal_action.keyframes import Keyframe
 
 
 @dataclass(frozen=True)
@@ -44,23 +43,6 @@ def corners(bbox: Sequence[float]) -> np.ndarray:
     """(cx, cy, w, h) -> float32 (x1, y1, x2, y2), cut at the frame's edges."""
     cx, cy, w, h = bbox
     return np.clip(np.array([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], dtype=np.float32), 0, 1)
-
-
-def to_coco(keyframes: Sequence[tuple[Keyframe, dict]], classes: Sequence[str], first_id: int, info: dict) -> dict:
-    """One side of the split. Each keyframe comes with its image entry; annotation ids count on from `first_id`."""
-    annotations, context = [], []
-    for keyframe, image in keyframes:
-        for annotation in keyframe.annotations:
-            entry = {"image_id": image["id"], "bbox": list(annotation.bbox), "object_id": annotation.object_id,
-                     "attribute_obscured": annotation.attribute_obscured}
-            if annotation.category == "person":
-                label = classes.index(annotation.subcategory)
-                annotations.append({"id": first_id + len(annotations), "category_id": label,
-                                    "category_name": annotation.subcategory, **entry})
-            else:
-                context.append({"category": annotation.category, "subcategory": annotation.subcategory, **entry})
-    return {"info": info, "images": [image for _, image in keyframes], "annotations": annotations, "context": context,
-            "categories": [{"id": label, "name": name} for label, name in enumerate(classes)]}
 
 
 def read_annotations(path: str | Path) -> tuple[list[Sample], list[str]]:
@@ -106,27 +88,3 @@ def clip_label(labels: Sequence[int]) -> int:
     """The most frequent label of a frame, ties to the lowest id (the rule of the published clip scores)."""
     counts = Counter(int(label) for label in labels)
     return min(counts, key=lambda label: (-counts[label], label))
-
-
-def find_segments(keyframes: Sequence[Keyframe], first_ms: int, last_ms: int, max_gap_s: float) -> list[dict]:
-    """Runs of one person's same label in one recording: [{"segment": [start, end] s, "label", "object_id"}], by start.
-
-    Seconds count from the recording's first frame. A run changes halfway between two keyframes; one that nothing follows
-    within `max_gap_s` ends at its last keyframe.
-    """
-    tracks: dict[int, list[tuple[int, str]]] = defaultdict(list)
-    for keyframe in keyframes:
-        for person in keyframe.persons:
-            tracks[person.object_id].append((keyframe.data_time, person.subcategory))
-    segments = []
-    for object_id, track in tracks.items():
-        start = max(track[0][0], first_ms)
-        for (time, label), following in zip(track, [*track[1:], None], strict=True):
-            broken = following is None or following[0] - time > max_gap_s * 1000
-            if not broken and following[1] == label:
-                continue
-            end = min(time if broken else (time + following[0]) // 2, last_ms)
-            segments.append({"segment": [(start - first_ms) / 1000, (end - first_ms) / 1000], "label": label,
-                             "object_id": object_id})
-            start = following[0] if broken and following else end
-    return sorted(segments, key=lambda segment: (segment["segment"], segment["object_id"], segment["label"]))

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from .slowfast import SlowFast
+from thermal_action.models.slowfast import SlowFast
 
 MODELS: dict[str, type[nn.Module]] = {"slowfast": SlowFast}
 

@@ -8,7 +8,7 @@ import torch
 from pytorchvideo.models.slowfast import create_slowfast
 from torch import Tensor, nn
 
-from .heads import RoIActionHead, pool_time
+from thermal_action.models.heads import RoIActionHead, pool_time
 
 # Spatial strides of (stem, pool, four stages) for each total stride. The early layers give way last: their maps are
 # the largest, so a stride there saves the most.
