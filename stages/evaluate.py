@@ -1,0 +1,177 @@
+"""Scores the model per person, beside four baselines that never look at a person.
+
+in   models/best.pt, data/frames, data/annotations/{train,val}.json
+out  metrics/evaluate.json      scores of the model, of the baselines, and the margin between them
+     metrics/predictions.csv    what the model says of every person of the validation side
+     metrics/plots/*.csv        tables behind the plots of dvc.yaml; all scores of everybody in scores.csv
+     metrics/pictures/*.png     the same as pictures
+run  python stages/evaluate.py
+"""
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from thermal_action import InputError, charts
+from thermal_action.dataset import ThermalActionDataset, collate_fn
+from thermal_action.files import read_json, replacing, replacing_folder, write_json
+from thermal_action.params import Field, read_params, run, section
+from thermal_action.runtime import Runtime
+from thermal_action.scoring import baselines, tables
+from thermal_action.scoring.baselines import find_persons
+from thermal_action.scoring.classification import score_classification
+from thermal_action.scoring.tables import Persons
+from thermal_action.training.checkpoints import load_model
+from thermal_action.training.engine import choose_device, predict
+from thermal_action.transforms import ThermalActionTransform
+
+MODEL, FRAMES, ANNOTATIONS, METRICS = Path("models/best.pt"), Path("data/frames"), Path("data/annotations"), Path("metrics")
+# windows per forward pass: changes the memory needed, not a score
+BATCH = 8
+HEADINGS = {"top1": "top-1", "top5": "top-5", "mean_class": "mean-class", "macro_f1": "macro-F1", "map50": "mAP@0.5",
+            "focus_recall": "focus recall", "clip_top1": "clip top-1", "clip_top5": "clip top-5",
+            "clip_mean_class": "clip mean-class"}
+
+
+@section
+class Evaluate:
+    focus_class: str | None
+    calibration_bins: Annotated[int, Field(ge=2, le=100)]
+    confidence_level: Annotated[float, Field(gt=0.5, lt=1)]
+    bootstrap_samples: Annotated[int, Field(ge=100, le=100_000)]
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def open_sides(info: dict) -> tuple[ThermalActionDataset, ThermalActionDataset]:
+    """Both sides, fed as the model was trained. InputError when the model belongs to other annotations."""
+    window, sides = info["window"], []
+    for path in (ANNOTATIONS / "train.json", ANNOTATIONS / "val.json"):
+        data = ThermalActionDataset(FRAMES, path, ThermalActionTransform(False, **info["transform"]), window["length"],
+                                    sampling=window["sampling"], period_ms=window["period_ms"])
+        if not any(len(sample.boxes) for sample in data.samples):
+            raise InputError(f"{path} has no person: change coco.split_by or coco.val_fraction and run `dvc repro`")
+        facts = {"classes": data.classes, "frame_size": list(data.frame_size),
+                 "window": read_json(path).get("info", {}).get("window")}
+        for name, fact in facts.items():
+            if fact != info[name]:
+                raise InputError(f"{MODEL} was trained with {name} {info[name]}, but {path} has {fact}: run `dvc repro train`")
+        sides.append(data)
+    return sides[0], sides[1]
+
+
+def find_focus(name: str | None, classes: list[str]) -> int | None:
+    if name is not None and name not in classes:
+        raise InputError(f"params.yaml: evaluate.focus_class {name!r} is none of the classes ({', '.join(classes)}): choose one, "
+                         "or null for none")
+    return None if name is None else classes.index(name)
+
+
+def ask_model(model: torch.nn.Module, data: ThermalActionDataset, device: torch.device, workers: int) -> np.ndarray:
+    """Probabilities float64 [N, C] of all persons, in order of the samples."""
+    batches = DataLoader(data, BATCH, collate_fn=collate_fn, num_workers=workers)
+    logits = torch.cat([logits for logits, *_ in tqdm(predict(model, batches, device=device), total=len(batches), desc="model")])
+    if not torch.isfinite(logits).all():
+        raise InputError(f"{MODEL} answers with numbers that are not finite: train it again with another train.lr")
+    return torch.softmax(logits.double(), dim=1).numpy()
+
+
+def ask_baselines(train: ThermalActionDataset, val: ThermalActionDataset, seed: int) -> dict[str, np.ndarray]:
+    (known, labels), (asked, _) = find_persons(train.samples), find_persons(val.samples)
+    count = len(train.classes)
+    annotated = [*train.samples, *val.samples]
+    with tqdm(total=len(annotated), unit="window", desc="rooms without persons") as bar:
+        rooms = [baselines.picture_rooms(side, annotated, bar.update) for side in (train, val)]
+    return {
+        "majority": baselines.majority_class(labels, len(asked.boxes), count),
+        "nearest_keyframe": baselines.nearest_keyframe(known, labels, asked, count),
+        "box_position": baselines.box_position(known, labels, asked, count, seed),
+        "background": baselines.background_only(known, labels, rooms[0], asked, rooms[1], count, seed),
+    }
+
+
+def gather_metrics(answers: dict[str, np.ndarray], summaries: dict[str, dict], persons: Persons, params: Evaluate) -> dict:
+    """The numbers that `dvc metrics diff` should show."""
+    intervals, margins = tables.compare(answers, summaries, "model", persons, samples=params.bootstrap_samples,
+                                        level=params.confidence_level, seed=params.seed)
+    model = summaries["model"]
+    metrics = {
+        "data": {"persons": len(persons.labels), "clips": len(np.unique(persons.places.keyframe)),
+                 "recordings": len(np.unique(persons.places.recording))},
+        "model": {name: value for name, value in model.items() if not name.startswith(("clip_", "focus_"))} | intervals,
+        "clip": {name.removeprefix("clip_"): value for name, value in model.items() if name.startswith("clip_")},
+        "baselines": {name: {score: summary[score] for score in ("top1", "mean_class", "macro_f1")}
+                      for name, summary in summaries.items() if name != "model"},
+        "margin": margins,
+    }
+    if persons.focus is not None:
+        metrics["focus"] = tables.summarise_focus(answers["model"], persons, params.confidence_level)
+    return metrics
+
+
+def write_rows(path: Path, rows: Iterable[tables.Row]) -> list[tables.Row]:
+    rows = list(rows)
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
+def write_plots(answer: np.ndarray, persons: Persons, summaries: dict[str, dict], metrics: dict, params: Evaluate) -> None:
+    level, bins = params.confidence_level, params.calibration_bins
+    with replacing_folder(METRICS / "plots") as plots:
+        write_rows(plots / "confusion.csv", tables.list_confusions(answer, persons))
+        recalls = write_rows(plots / "per_class_recall.csv", tables.list_recalls(answer, persons, level))
+        curves = write_rows(plots / "precision_recall.csv", tables.list_precision_recall(answer, persons))
+        calibration = write_rows(plots / "calibration.csv", tables.list_calibration(answer, persons, bins))
+        write_rows(plots / "scores.csv", tables.list_scores(summaries))
+    focus = None if persons.focus is None else persons.classes[persons.focus]
+    with replacing_folder(METRICS / "pictures") as pictures:
+        charts.draw_confusion(pictures / "confusion.png", score_classification(answer, persons.labels).confusion, persons.classes)
+        charts.draw_recalls(pictures / "per_class_recall.png", recalls, level, focus)
+        charts.draw_precision_recall(pictures / "precision_recall.png", curves, focus)
+        charts.draw_calibration(pictures / "calibration.png", calibration, metrics["model"]["ece"])
+        charts.draw_scores(pictures / "scores.png", summaries, metrics["model"], level)
+
+
+def print_table(summaries: dict[str, dict], persons: Persons) -> None:
+    """Scores in percent, a row for the model and for each baseline."""
+    columns = {score: heading for score, heading in HEADINGS.items() if score in summaries["model"]}
+    print(" " * 16 + "".join(f"  {heading}" for heading in columns.values()))
+    for name, summary in summaries.items():
+        cells = (f"  {100 * summary[score]:{len(heading)}.1f}" for score, heading in columns.items())
+        print(f"{name.replace('_', ' '):16}" + "".join(cells))
+    if persons.focus is not None:
+        print(f"focus: {persons.classes[persons.focus]}, {persons.support[persons.focus]} persons")
+
+
+def main() -> None:
+    params, runtime = read_params("evaluate", Evaluate), read_params("runtime", Runtime)
+    device = choose_device(runtime.device)
+    if runtime.threads:
+        torch.set_num_threads(runtime.threads)
+    model, info = load_model(MODEL, device)
+    train, val = open_sides(info)
+    persons = Persons(*find_persons(val.samples), classes=val.classes, focus=find_focus(params.focus_class, val.classes))
+
+    answers = {"model": ask_model(model, val, device, runtime.workers), **ask_baselines(train, val, params.seed)}
+    summaries = {name: tables.summarise(answer, persons, params.calibration_bins) for name, answer in answers.items()}
+    metrics = gather_metrics(answers, summaries, persons, params)
+
+    write_rows(METRICS / "predictions.csv", tables.list_predictions(answers["model"], persons, val.samples))
+    write_plots(answers["model"], persons, summaries, metrics, params)
+    write_json(METRICS / "evaluate.json", metrics)
+    print_table(summaries, persons)
+    data, top1 = metrics["data"], 100 * metrics["model"]["top1"]
+    print(f"evaluate: {data['persons']} persons in {data['clips']} windows of {data['recordings']} recordings; "
+          f"top-1 {top1:.1f} %, the best baseline's {top1 - 100 * metrics['margin']['top1']:.1f} %")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""Scores of a model, and of the baselines that it has to beat."""
