@@ -1,4 +1,4 @@
-"""pytest tests/test_structure.py - an edit re-runs what it must and nothing more, because dvc.yaml names exactly the code it runs."""
+"""pytest tests/test_structure.py - an edit re-runs what it must and no more: dvc.yaml names exactly the code it runs."""
 
 import ast
 import subprocess
@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from ruamel.yaml import YAML
+
+from conftest import ROOT
 
 STAGES = ROOT / "stages"
 PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")
