@@ -1,7 +1,6 @@
 """Keyframe files: what annotators drew. JSON Lines, one keyframe a line, sometimes concatenated without newlines."""
 
 import json
-import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -80,6 +79,9 @@ def split_records(text: str, path: Path) -> Iterator[object]:
         except json.JSONDecodeError as error:
             raise InputError(f"{path}, record {number}: cut off or not JSON at character {error.pos} ({error.msg}): "
                              "export the keyframe file again") from None
+        except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
+            raise InputError(f"{path}, record {number}: no keyframe, though JSON, behind character {position}: "
+                             "export the keyframe file again") from None
         yield record
         number += 1
 
@@ -144,7 +146,8 @@ def parse_annotation(record: object, classes: Sequence[str], place: str) -> Anno
 
 def parse_box(bbox: list, place: str) -> tuple[float, float, float, float]:
     numbers = [value for value in bbox if isinstance(value, (int, float)) and not isinstance(value, bool)]
-    if len(bbox) != 4 or len(numbers) != 4 or not all(math.isfinite(value) for value in numbers):
+    # compared as they are, since an integer may be too large for a float; NaN compares false
+    if len(bbox) != 4 or len(numbers) != 4 or not all(-1e9 < value < 1e9 for value in numbers):
         raise InputError(f"{place}: bbox {bbox} is not four finite numbers [cx, cy, w, h]")
     cx, cy, w, h = map(float, bbox)
     if w <= 0 or h <= 0:
