@@ -122,9 +122,11 @@ def test_a_bad_field_names_file_record_and_value(refusal, changes, says):
     ({"bbox": [30, 20, 10, 10]}, "leaves the frame"), ({"bbox": [-0.5, 0.5, 0.2, 0.2]}, "leaves the frame"),
     ({"bbox": [0.5, 0.5, 0, 0.2]}, "is empty"), ({"bbox": [0.5, 0.5, 0.2, -0.2]}, "is empty"),
     ({"bbox": [0.5, 0.5, 0.2]}, "four finite numbers"), ({"bbox": [0.5, 0.5, 0.2, 0.2, 0.2]}, "four finite numbers"),
-    *(({"bbox": [0.5, value, 0.2, 0.2]}, "four finite numbers") for value in ("0.5", True, float("nan"), float("inf"), 10**400)),
+    *(({"bbox": [0.5, value, 0.2, 0.2]}, "four finite numbers")
+      for value in ("0.5", True, float("nan"), float("inf"), 10**400)),
     ({"bbox": "0.5,0.5,0.2,0.2"}, "expected list"), ({"bbox": None}, "bbox is None"),
-    ({"object_id": ...}, "object_id is missing"), ({"object_id": "1"}, "object_id is '1'"), ({"object_id": 1.5}, "object_id is 1.5"),
+    ({"object_id": ...}, "object_id is missing"), ({"object_id": "1"}, "object_id is '1'"),
+    ({"object_id": 1.5}, "object_id is 1.5"),
     ({"attribute_obscured": "30%"}, "'30%'"), ({"attribute_obscured": []}, "attribute_obscured"),
     ({"attribute_heat_residual": "maybe"}, "'maybe'"), ({"attribute_heat_residual": True}, "attribute_heat_residual"),
 ], ids=lambda value: value if isinstance(value, str) else "")

@@ -509,7 +509,7 @@ BROKEN = [
     {"kind": "hang", "part": "header"}, {"kind": "hang"}, {"kind": "hang", "length": True},  # group 7
     {"kind": "drip", "delay_s": 0.05}, {"kind": "drip", "delay_s": 0.05, "length": True},
 ]
-SHORT_TIMES = {"read_timeout_s": 0.3, "deadline_s": 0.6}
+SHORT_TIMES = {"read_timeout_s": 0.2, "deadline_s": 0.4}
 
 
 @pytest.mark.parametrize("fault", BROKEN, ids=lambda fault: "-".join(str(value)[:12] for value in fault.values()))
@@ -520,14 +520,14 @@ def test_what_may_pass_is_asked_again_until_it_does(tmp_path, dialect, fault):
         loaded(site)
         whole = site.fetch("whole")
         server.fail(**fault, match=FRAMES, skip=1, times=2)
-        assert files_of(site.fetch("again", **SHORT_TIMES)) == files_of(whole)
+        assert files_of(site.fetch("again", retries=8, **SHORT_TIMES)) == files_of(whole)
         assert len(site.pauses) >= 2
 
 
 @pytest.mark.parametrize("fault, says", [
     ({"kind": "reset"}, "refused or broke off"), ({"kind": "drop"}, "broke off after"), ({"kind": "cut"}, "is cut off"),
     ({"kind": "error", "name": "pool"}, "get connection timeout"), ({"kind": "error", "name": "unreachable"}, "code 11"),
-    ({"kind": "hang"}, "nothing came for 0.3 s"), ({"kind": "drip", "delay_s": 0.05}, "took over 0.6 s"),
+    ({"kind": "hang"}, "nothing came for 0.2 s"), ({"kind": "drip", "delay_s": 0.05}, "took over 0.4 s"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_what_does_not_pass_is_given_up_in_one_sentence_and_goes_on_later(site, fault, says):
     loaded(site)
@@ -790,7 +790,7 @@ def test_killed_at_many_moments_it_goes_on_and_ends_with_the_same_bytes(each_sit
     whole = two_long_recordings(each_site)
     fetch, server = Interrupted(each_site), each_site.server
     pages = 0
-    for requests in (3, 12, 18, 25, 28, 33):
+    for requests in (3, 18, 28) if server.dialect == "3.x" else (12, 25, 33):
         process = fetch.start()
         begin = server.requests
         wait_for(lambda begin=begin, requests=requests: server.requests >= begin + requests, process)

@@ -142,7 +142,7 @@ class SensorTable:
         columns, received = self.columns, 0
         names = [columns.frame_data, columns.width, columns.height, columns.frame_seq]
         selected = ",".join([self._ts_column()] + [f"`{name}`" for name in names if name is not None])
-        width = 1 + sum(name is not None for name in names)
+        width = 1 + len(names) - names.count(None)
         while received < len(times):
             cursor = times[received - 1] if received else after
             rows = self.client.rows(f"select {selected} from {self.source} where {self.ts}>{cursor} and {self.ts}<={times[-1]} "
@@ -152,13 +152,7 @@ class SensorTable:
                                  "changes answers")
             self._check_times([row[0] for row in rows], times[received : received + len(rows)])
             received += len(rows)
-            yield [self._with_absent(row) for row in rows]
-
-    def _with_absent(self, row: list) -> list:
-        values = iter(row[1:])
-        columns = self.columns
-        names = (columns.frame_data, columns.width, columns.height, columns.frame_seq)
-        return [row[0], *(None if name is None else next(values) for name in names)]
+            yield [with_absent(row, names) for row in rows] if None in names else rows
 
     def _check_times(self, received: list, expected: list[int]) -> None:
         if received != expected:
@@ -183,7 +177,7 @@ class SensorTable:
 
     def _count(self, where: str, some: bool = False) -> int:
         rows = self.client.rows(f"select count(*) from {self.source} where {where}", some)
-        # 2.x sends no row for a count of nothing
+        # 2.x sends no row for a count of nothing, nor does 3.x with countAlwaysReturnValue=0
         if not rows:
             return 0
         if len(rows) != 1 or len(rows[0]) != 1 or type(rows[0][0]) is not int:
@@ -207,6 +201,12 @@ class SensorTable:
                 raise InputError(f"table {self.name}, ts {later}: this frame came behind the one of {earlier}, though times "
                                  "must strictly increase: see that the table is one device's own, not a super table")
         return keys
+
+
+def with_absent(row: list, names: list[str | None]) -> list:
+    """A row (time, values) with None for the columns that the table does not have."""
+    values = iter(row[1:])
+    return [row[0], *(None if name is None else next(values) for name in names)]
 
 
 def whole(value: object, place: str, column: str) -> int:
