@@ -23,6 +23,8 @@ HOUR_MS = 3_600_000
 CAMERA_HEIGHT_M = (2.65, 3.05)
 # of the sessions these have a bad link, and all the lost packets
 BAD_LINK_SHARE = 0.4
+# multiples of these modulo 1 spread evenly over rooms and sessions, however many there are
+ROOM_STRIDE, SESSION_STRIDE = 0.754878, 0.569840
 VERSION = 1
 """Raised whenever the simulator gives other bytes for the same parameters."""
 
@@ -61,7 +63,7 @@ class SimulatorSource:
     packet_loss: mean share of frames that arrive cut (0 to 0.35); two in five sessions have a bad link and carry all of it.
     payload: dtype of `frame_data`, int16 deci-Kelvin or float32 C, in base64 of a zlib stream.
     class_weights: action -> wanted share of the person boxes (0 and up, any scale); actions not named keep their default,
-        0 takes one out. Steps between postures are walked and fallen whatever the weights.
+        0 takes one out as a goal; it may still be a step to another (one walks to a chair, and lies after a fall).
     classes: the actions that are scripted and annotated, some of the 14 named ones.
     buffer_frames: frames before the first and after the last keyframe of a recording.
     """
@@ -113,12 +115,13 @@ class SimulatorSource:
     def open_take(self, room: int, session: int) -> Take:
         device = np.random.default_rng([self.seed, room, 97])
         camera = Camera(self.rows, self.cols, float(device.uniform(*CAMERA_HEIGHT_M)))
-        # evenly spread over the sessions instead of drawn, so that few sessions have their share too
-        place = (0.31 + 0.618034 * (room * self.sessions + session)) % 1
-        bad = place < BAD_LINK_SHARE
-        loss = min(0.9, self.packet_loss / BAD_LINK_SHARE * np.random.default_rng([self.seed, room, session, 96]).uniform(0.8, 1.2))
+        # spread instead of drawn, so that few sessions have their share too
+        place = ROOM_STRIDE * room + SESSION_STRIDE * session
+        bad = (0.5 + place) % 1 < BAD_LINK_SHARE
+        loss = self.packet_loss / BAD_LINK_SHARE * np.random.default_rng([self.seed, room, session, 96]).uniform(0.8, 1.2)
         return Take(camera=camera, device_seed=[self.seed, room], seed=[self.seed, room, session], labels=self.classes,
-                    weights=self.weights, people=self.people, presence=self.visits, fps=self.fps, loss=loss if bad else 0.0,
+                    weights=self.weights, luck=self.seed * 0.37 + place, people=self.people,
+                    presence=self.visits, fps=self.fps, loss=min(loss, 0.9) if bad else 0.0,
                     bad_link=bad and self.packet_loss > 0)
 
     def missing_cuts(self, store: RawStore, room: int, session: int, progress: Progress) -> list[Cut]:
@@ -187,8 +190,8 @@ class SimulatorSource:
 
     def append(self, cut: Cut, block: Block, frame: int, origin: int, progress: Progress) -> None:
         stamp = origin + int(block.arrivals.stamped_ms[frame])
-        for index, (_, labels, *_) in enumerate(block.cast):
-            note_segment(cut.timeline.setdefault(index, []), labels[frame], stamp)
+        for index, role in enumerate(block.cast):
+            note_segment(cut.timeline.setdefault(index, []), role.labels[frame], stamp)
         if cut.raw.last_ts is not None and stamp <= cut.raw.last_ts:
             return
         celsius = block.rendered[0][frame].astype(np.float64) / 10 - ZERO_C_IN_DK / 10
@@ -197,7 +200,8 @@ class SimulatorSource:
 
     def close(self, store: RawStore, cut: Cut, take: Take) -> None:
         if not cut.keyframes:
-            raise InputError(f"nobody of {', '.join(self.classes)} is seen in {cut.recording_id}: make `seconds` longer or add actions")
+            raise InputError(f"the simulator shows none of {', '.join(self.classes)} in {cut.recording_id}: make "
+                             "fetch.simulator.seconds longer or add actions to classes")
         persons = [{"object_id": index, "segments": [{"start_ms": start, "end_ms": end, "label": label}
                                                      for start, end, label in segments if label]}
                    for index, segments in sorted(cut.timeline.items())]

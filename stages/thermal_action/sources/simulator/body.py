@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from thermal_action.sources.simulator.camera import BLUR_SIGMA_PX, Camera, smoothstep
+from thermal_action.sources.simulator.camera import PSF_SIGMA_PX, Camera, smoothstep
 
 # a pose is [13, 3]: the hip's place (m), then unit directions, in a frame with x ahead, y to the left, z up
 HIP, TORSO, SHOULDERS, HIPS, HEAD, ARM_L, FOREARM_L, ARM_R, FOREARM_R, THIGH_L, SHIN_L, THIGH_R, SHIN_R = range(13)
@@ -23,6 +23,8 @@ WARMTH_C = (
     (5.4, 5.2), (5.1, 6.6), (5.4, 5.2), (5.1, 6.6),
     (5.0, 4.7), (4.5, 3.4), (5.0, 4.7), (4.5, 3.4),
 )
+# clothes are not evenly warm: share of the warmth, and the size of the pattern
+FOLDS_STD, FOLDS_PX = 0.09, 48
 COVERED_BY_BLANKET = np.array([1, 0.4, 1, 0, 0.6, 0.6, 0.6, 0.6, 1, 1, 1, 1], dtype=np.float32)
 
 
@@ -184,19 +186,24 @@ def joints(poses: np.ndarray, stature: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Figure:
-    """How one person looks: stature (1 = 1.72 m), girth, warmth of the capsules' ends above the room (C)."""
+    """How one person looks: stature (1 = 1.72 m), girth, warmth of the capsules' ends above the room (C), folds of clothes.
+
+    folds [FOLDS_PX, FOLDS_PX] multiplies the warmth pixel by pixel, anchored at the hip.
+    """
 
     stature: float
     girth: float
     warmth: np.ndarray
+    folds: np.ndarray
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Figure":
         clothing = rng.uniform(0.86, 1.12)
-        warmth = np.array(WARMTH_C) * clothing * rng.uniform(0.86, 1.14, (len(WARMTH_C), 2))
+        warmth = np.array(WARMTH_C) * clothing * rng.uniform(0.82, 1.18, (len(WARMTH_C), 2))
         # hair or a bald head
         warmth[3] = rng.uniform(6.8, 9.2)
-        return cls(rng.uniform(0.90, 1.07), rng.uniform(0.92, 1.18), warmth.astype(np.float32))
+        return cls(rng.uniform(0.90, 1.07), rng.uniform(0.92, 1.18), warmth.astype(np.float32),
+                   rng.normal(1, FOLDS_STD, (FOLDS_PX, FOLDS_PX)).astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -279,7 +286,7 @@ def draw_person(camera: Camera, figure: Figure, body: np.ndarray, blanket: np.nd
     radius = along * radius_b[..., None, None]
     radius += radius_a[..., None, None]
     # a strip of half width r blurred by a Gaussian: Phi((d + r) / s) - Phi((d - r) / s), with Phi(x) ~ (1 + tanh(0.8 x)) / 2
-    sharpness = np.float32(0.8 / BLUR_SIGMA_PX)
+    sharpness = np.float32(0.8 / PSF_SIGMA_PX)
     cover = np.tanh((distance + radius) * sharpness)
     cover -= np.tanh((distance - radius) * sharpness)
     cover *= 0.5
@@ -296,4 +303,8 @@ def draw_person(camera: Camera, figure: Figure, body: np.ndarray, blanket: np.nd
         part = cover[frames, order[:, rank]]
         warmth += part * (along[frames, order[:, rank]] - warmth)
         alpha += part * (1 - alpha)
+    hip_row, hip_col = np.rint(rows[:, 0]).astype(np.int64), np.rint(columns[:, 0]).astype(np.int64)
+    fold_rows = ((row - hip_row)[:, None] + np.arange(size)) % FOLDS_PX
+    fold_cols = ((col - hip_col)[:, None] + np.arange(size)) % FOLDS_PX
+    warmth *= figure.folds[fold_rows[:, :, None], fold_cols[:, None, :]]
     return Patches(row, col, alpha, warmth, body[..., 2].max(axis=1))

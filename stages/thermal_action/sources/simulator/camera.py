@@ -11,9 +11,8 @@ import numpy as np
 # the measured sensor: 40 rows x 60 columns, pixel pitch 45 um behind a 1.4 mm lens (1.84 degrees a pixel)
 MEASURED_ROWS, MEASURED_COLS = 40, 60
 FOCAL_PX = 1.4 / 0.045
-# blur of a point (0.6-0.8 px), with the box of one pixel (variance 1/12) folded in
-PSF_SIGMA_PX = 0.7
-BLUR_SIGMA_PX = float(np.hypot(PSF_SIGMA_PX, 12**-0.5))
+# blur of a point as seen in the pixels, the box of one pixel folded in
+PSF_SIGMA_PX = 0.65
 # inside the image circle the scene is seen, on its rim the warm housing; where the rim starts differs by session
 RIM_RADIUS_PX = (24.5, 29.5)
 RIM_END_PX = 31.5
@@ -38,7 +37,7 @@ PACKET_SHARE = 576 / 2400
 LOST_PACKETS_COUNTS = (817, 259, 130, 38)
 # a clean link stalls about every tenth frame by 335 ms and then delivers what waited, 30-40 ms apart
 CLEAN_STALL_EVERY, CLEAN_STALL_MS = 10, 345.0
-BAD_STALL_EVERY, BAD_STALL_MS, BAD_STALL_MAX_MS = 19, 1600.0, 4400.0
+BAD_STALL_EVERY, BAD_STALL_MS, BAD_STALL_MAX_MS = 16, 2600.0, 4400.0
 BURST_SPACING_MS = 36.0
 BAD_DROPPED_SHARE = 0.02
 

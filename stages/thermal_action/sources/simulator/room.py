@@ -133,11 +133,12 @@ class Room:
             length, width, height = SIZES_M.get(kind) or OTHER_SIZES_M[kind]
             sign = 1 if rng.random() < 0.7 else -1
             warmth = {"bed": sign * rng.uniform(0.9, 1.7), "couch": sign * rng.uniform(0.9, 1.7),
-                      "chair": rng.uniform(1.0, 2.4)}.get(kind, rng.uniform(-0.4, 1.2))
+                      "chair": rng.uniform(1.2, 3.2)}.get(kind, rng.uniform(-0.4, 1.2))
             size = length * rng.uniform(0.95, 1.05), width * rng.uniform(0.95, 1.1), height * rng.uniform(0.92, 1.08)
             best = None
             for _ in range(60):
-                heading = self.turn + rng.integers(4) * np.pi / 2
+                across = rng.random() < (0.35 if kind in ("bed", "couch") else 0.5)
+                heading = self.turn + (rng.integers(2) + 0.5 * across) * np.pi
                 x, y = (rng.uniform(-1, 1) * reach * (0.75 if kind in SIZES_M else 1.1) for reach in self.reach)
                 piece = Furniture(kind, float(x), float(y), float(heading), *map(float, size), float(warmth),
                                   kind in ("chair", "box"))
@@ -166,13 +167,13 @@ class Room:
 
     def place_objects(self, layout: np.random.Generator, day: np.random.Generator) -> list[HotObject]:
         objects = []
-        shelf = layout.uniform(-0.8, 0.8), layout.choice([-0.85, 0.85])
+        shelf = layout.uniform(-0.65, 0.65), layout.choice([-0.62, 0.62])
         if layout.random() < 0.5 and day.random() < 0.8:
             warmth = day.uniform(*sorted(KETTLE_C)) - self.ambient_c
             objects.append(HotObject("water kettle", shelf[0] * self.reach[0], shelf[1] * self.reach[1], 0.9,
                                      day.uniform(0.19, 0.24), warmth, KETTLE_TAU_S))
         if day.random() < 0.2:
-            objects.append(HotObject("laptop", day.uniform(-0.8, 0.8) * self.reach[0], day.choice([-0.7, 0.7]) * self.reach[1],
+            objects.append(HotObject("laptop", day.uniform(-0.6, 0.6) * self.reach[0], day.choice([-0.55, 0.55]) * self.reach[1],
                                      0.75, 0.33, day.uniform(4.5, 8), np.inf))
         bed = next((piece for piece in self.furniture if piece.kind == "bed"), None)
         if bed and layout.random() < 0.6:

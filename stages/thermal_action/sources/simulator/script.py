@@ -32,34 +32,38 @@ OTHER = "other"
 # each action's share of the person boxes by default (as skewed as the real ones, in which two of the tail never
 # occur), and for how many seconds it lasts, from and to
 ACTIONS: dict[str, tuple[float, tuple[float, float]]] = {
-    SITTING: (0.045, (6, 18)),
-    STANDING: (0.220, (4, 11)),
+    SITTING: (0.060, (6, 18)),
+    STANDING: (0.150, (4, 11)),
     WALKING: (0.030, (3, 7)),
-    LYING_RISK: (0.560, (18, 60)),
-    LYING_BED: (0.045, (10, 28)),
-    LEANING: (0.010, (4, 8)),
+    LYING_RISK: (0.600, (20, 70)),
+    LYING_BED: (0.070, (10, 28)),
+    LEANING: (0.014, (4, 8)),
     NORMAL_TRANSITION: (0.035, (1.2, 2.4)),
     RISK_TRANSITION: (0.024, (1.3, 3.0)),
-    BED_TRANSITION: (0.008, (1.6, 3.0)),
-    LOWER_OTHER: (0.007, (3, 7)),
+    BED_TRANSITION: (0.012, (1.6, 3.0)),
+    LOWER_OTHER: (0.012, (3, 7)),
     KNEELING: (0.030, (4, 10)),
     BENDING: (0.018, (2.5, 5)),
     CROUCHING: (0.009, (3, 6)),
-    OTHER: (0.007, (4, 8)),
+    OTHER: (0.012, (4, 8)),
 }
 # the script is written in steps of this many seconds, visitors one step behind the resident
 STEP_S = 30.0
-WALKING_SPEED_M_S = (0.65, 1.15)
+WALKING_SPEED_M_S = (0.7, 1.25)
 
 
 class Tally:
-    """Decides what comes next: every action earns its share of the time and pays for the time it was seen."""
+    """Decides what comes next: every action earns its share of the time and pays for the time it was seen.
 
-    def __init__(self, weights: dict[str, float], rng: np.random.Generator):
+    weights: action -> wanted share on any scale; luck: any number, of which the fraction decides who begins with credit.
+    """
+
+    def __init__(self, weights: dict[str, float], luck: float):
         total = sum(weights.values())
         self.shares = {name: weight / total for name, weight in weights.items() if weight > 0}
-        # a random start, so that a rare action shows in some sessions and not in others, as often as its share asks
-        self.credit = {name: rng.uniform(-0.5, 0.5) * mean_duration(name) for name in self.shares}
+        # an uneven start, so that a rare action shows in some sessions and not in others, as often as its share asks
+        self.credit = {name: -(1 - share) * ((luck + 0.2887 * k) % 1) * mean_duration(name)
+                       for k, (name, share) in enumerate(self.shares.items())}
 
     def spend(self, name: str, seconds: float) -> None:
         for other, share in self.shares.items():
@@ -68,8 +72,8 @@ class Tally:
             self.credit[name] -= seconds
 
     def urge(self, name: str) -> float:
-        """How many times its own length an action is behind; -inf when it is not wanted at all."""
-        return self.credit[name] / mean_duration(name) if name in self.credit else -np.inf
+        """Seconds that an action is behind; -inf when it is not wanted at all."""
+        return self.credit.get(name, -np.inf)
 
     def choose(self, names: Sequence[str]) -> str | None:
         """The action most behind among `names`; None when none of them is wanted."""
@@ -214,7 +218,7 @@ class Actor:
                 best, cost = [via], now
         return best
 
-    def free_spot(self, margin: float = 0.35, reach: float = 0.85) -> tuple[float, float]:
+    def free_spot(self, margin: float = 0.35, reach: float = 0.68) -> tuple[float, float]:
         """A place on the floor that is in view and not in furniture (the last of 40 tries if none is)."""
         for _ in range(40):
             x, y = (float(self.rng.uniform(-1, 1) * half * reach) for half in self.room.reach)
@@ -287,7 +291,7 @@ class Resident(Actor):
             self.go(NORMAL_TRANSITION, self.rng.uniform(1.2, 2.4), pose=middle(self.rng))
         if self.rng.random() < 0.7 or self.tally.urge(KNEELING) > 0:
             self.go(NORMAL_TRANSITION, self.rng.uniform(0.8, 1.4), pose=body.kneeling(self.rng))
-            if KNEELING in self.labels and self.tally.urge(KNEELING) > -0.5:
+            if KNEELING in self.labels and self.tally.urge(KNEELING) > -3:
                 self.hold(KNEELING, self.rng.uniform(1.5, 5.0))
         self.go(NORMAL_TRANSITION, self.rng.uniform(1.0, 2.0), pose=self.stand_pose())
 
@@ -358,7 +362,7 @@ class Resident(Actor):
         self.rise()
         end = self.time + self.duration(WALKING)
         while self.time < end:
-            self.walk_to(*self.free_spot(reach=0.95))
+            self.walk_to(*self.free_spot(reach=0.75))
         self.go(STANDING, 0.5, pose=self.stand_pose())
 
     def lean(self) -> None:
@@ -370,7 +374,7 @@ class Resident(Actor):
             self.walk_to(piece.x + far * np.cos(away), piece.y + far * np.sin(away))
             self.go(STANDING, 0.6, heading=float(np.arctan2(piece.y - self.y, piece.x - self.x)), pose=self.stand_pose())
         else:
-            self.walk_to(*self.free_spot(reach=0.95))
+            self.walk_to(*self.free_spot(reach=0.75))
         self.go(LEANING, 0.8, pose=body.leaning(self.rng))
         self.hold(LEANING, self.duration(LEANING), 0.08)
         self.go(STANDING, 0.7, pose=self.stand_pose())
@@ -378,7 +382,7 @@ class Resident(Actor):
     def lower(self, label: str, pose: np.ndarray, seconds_down: float, transition: bool) -> None:
         """Down into a low posture; going there is called a transition, or already the posture."""
         self.rise()
-        if self.rng.random() < 0.6:
+        if self.rng.random() < 0.45:
             self.walk_to(*self.near_spot())
         self.go(NORMAL_TRANSITION if transition else label, seconds_down, pose=pose)
         self.posture = "low"
@@ -400,7 +404,8 @@ class Resident(Actor):
     def stay_low(self) -> None:
         """On all fours, creeping, or sitting on the floor."""
         creep = self.rng.random() < 0.5
-        self.lower(LOWER_OTHER, (body.on_all_fours if creep else body.sitting_on_floor)(self.rng), self.rng.uniform(1.0, 1.8), True)
+        pose = (body.on_all_fours if creep else body.sitting_on_floor)(self.rng)
+        self.lower(LOWER_OTHER, pose, self.rng.uniform(1.0, 1.8), True)
         if not creep:
             self.hold(LOWER_OTHER, self.duration(LOWER_OTHER), 0.12)
             return
@@ -412,7 +417,7 @@ class Resident(Actor):
     def exercise(self) -> None:
         """Something that none of the other names fits: arms up and out, on the spot."""
         self.rise()
-        if self.rng.random() < 0.6:
+        if self.rng.random() < 0.45:
             self.walk_to(*self.near_spot())
         end = self.time + self.duration(OTHER)
         beat = self.rng.uniform(0.5, 0.9)
@@ -423,14 +428,16 @@ class Resident(Actor):
 
     def lying_place(self) -> tuple[tuple[float, float], float]:
         """Where on the floor, near here, a whole body fits, and which way the feet point."""
-        best = None
+        best, half = None, self.room.reach
         for _ in range(40):
-            heading = float(self.rng.uniform(0, 2 * np.pi))
+            # along the longer side of the room more often than across
+            spread = 0.45 if self.rng.random() < 0.65 else 3.0
+            heading = float(self.rng.choice([0, np.pi]) + self.room.turn + self.rng.normal(0, spread))
             distance, angle = self.rng.uniform(0.1, 0.7), self.rng.uniform(0, 2 * np.pi)
             x, y = self.x + distance * np.cos(angle), self.y + distance * np.sin(angle)
             points = [(x + t * np.cos(heading), y + t * np.sin(heading)) for t in (-0.7, -0.35, 0, 0.4, 0.8)]
             cost = sum(not self.room.is_free(*point, 0.10) for point in points)
-            cost += sum(2 * (abs(px) > 0.98 * self.room.reach[0]) + 2 * (abs(py) > 0.98 * self.room.reach[1]) for px, py in points)
+            cost += sum(2 * (abs(px) > 0.98 * half[0]) + 2 * (abs(py) > 0.98 * half[1]) for px, py in points)
             if best is None or cost < best[0]:
                 best = cost, (x, y), heading
             if cost == 0:
@@ -529,14 +536,13 @@ class Visitor(Actor):
     def begin(self, presence: float, resident: Resident) -> None:
         self.presence, self.resident = presence, resident
         self.door = self.room.door
-        self.time = float(self.rng.uniform(-40, 140) * (1 - presence))
-        self.inside = False
+        self.time = float(self.rng.uniform(-50, 50 / max(presence, 0.01) - 50))
 
     def plan(self, until: float) -> None:
         while self.time < until and self.presence > 0:
-            stay = self.rng.uniform(18, 60)
-            self.visit(stay)
-            self.time += self.rng.exponential(1.0) * stay * (1 - self.presence) / self.presence
+            start = self.time
+            self.visit(self.rng.uniform(18, 60))
+            self.time += self.rng.uniform(0.5, 1.5) * (self.time - start) * (1 - self.presence) / self.presence
 
     def visit(self, stay: float) -> None:
         end = max(self.time, 0.0) + stay
@@ -553,7 +559,7 @@ class Visitor(Actor):
     def post(self) -> tuple[float, float]:
         """A place to stand and watch from, rather at the picture's edge and not on top of the resident."""
         near = self.resident_place()
-        spots = [self.free_spot(0.25, reach=1.0) for _ in range(6)]
+        spots = [self.free_spot(0.25, reach=0.8) for _ in range(6)]
         edge = self.room.reach
         return max(spots, key=lambda spot: min(np.hypot(spot[0] - near[0], spot[1] - near[1]), 1.6)
                    + 1.2 * np.hypot(spot[0] / edge[0], spot[1] / edge[1]))
@@ -598,11 +604,10 @@ class Visitor(Actor):
 class Script:
     """The people of one session, written ahead in fixed steps so that the same seed gives the same play."""
 
-    def __init__(self, seed: list[int], room: Room, labels: Sequence[str], weights: dict[str, float], people: int, presence: float):
-        self.tally = Tally(weights, np.random.default_rng([*seed, 0]))
-        self.resident = Resident(np.random.default_rng([*seed, 1]), room, self.tally, labels)
+    def __init__(self, seed: list[int], room: Room, labels: Sequence[str], tally: Tally, people: int, presence: float):
+        self.resident = Resident(np.random.default_rng([*seed, 1]), room, tally, labels)
         self.resident.begin()
-        self.visitors = [Visitor(np.random.default_rng([*seed, 2 + k]), room, self.tally, labels) for k in range(people - 1)]
+        self.visitors = [Visitor(np.random.default_rng([*seed, 2 + k]), room, tally, labels) for k in range(people - 1)]
         for visitor in self.visitors:
             visitor.begin(presence, self.resident)
         self.written = 0.0

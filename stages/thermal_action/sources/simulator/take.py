@@ -1,7 +1,7 @@
 """One session of one device: a continuous take, rendered block by block, and what an annotator draws on its frames."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -10,15 +10,26 @@ from thermal_action.keyframes import Annotation
 from thermal_action.sources.simulator.body import Patches, draw_person
 from thermal_action.sources.simulator.camera import LOST_DK, Arrivals, Camera, Sensor, receive_frames
 from thermal_action.sources.simulator.room import VISIBLE_RESIDUE_C, Furniture, HotObject, Residue, Room
-from thermal_action.sources.simulator.script import Actor, Script
+from thermal_action.sources.simulator.script import Actor, Script, Tally
 
 BLOCK_FRAMES = 64
 # an annotator sees a person where the picture is this much warmer than without them (C)
 SEEN_C = 1.6
 # how far annotators draw a box beyond what they see, px on each side (mean, std), and when they draw it anew
-BOX_MARGIN_PX = (0.35, 0.5)
+BOX_MARGIN_PX, THING_MARGIN_PX = (0.35, 0.5), (1.0, 0.5)
 REDRAW_PX = 1.4
 FEWEST_PIXELS = 14
+
+
+@dataclass(frozen=True)
+class Role:
+    """What one person does in a block of n frames."""
+
+    actor: Actor
+    labels: list[str | None]  # None where they are out of view or do what was not asked for
+    near: np.ndarray  # [n] whether any joint is in the picture
+    body: np.ndarray  # [n, 15, 3] joints, m
+    blanket: np.ndarray  # [n]
 
 
 @dataclass
@@ -29,7 +40,7 @@ class Block:
     arrivals: Arrivals
     number: int
     residues: list[Residue]
-    cast: list[tuple[Actor, list[str | None], list[bool], object, object]] = field(default_factory=list)
+    cast: list["Role"]
 
     @cached_property
     def rendered(self) -> tuple[np.ndarray, np.ndarray, dict[int, Patches]]:
@@ -50,13 +61,13 @@ class Seen:
 class Take:
     """A session. `seed` and `day` decide everything; `device_seed` what stays with the device and its room."""
 
-    def __init__(self, *, camera: Camera, device_seed: list[int], seed: list[int], labels: Sequence[str], weights: dict[str, float],
-                 people: int, presence: float, fps: float, loss: float, bad_link: bool):
+    def __init__(self, *, camera: Camera, device_seed: list[int], seed: list[int], labels: Sequence[str],
+                 weights: dict[str, float], luck: float, people: int, presence: float, fps: float, loss: float, bad_link: bool):
         self.camera, self.seed = camera, seed
         layout, day = np.random.default_rng([*device_seed, 0]), np.random.default_rng([*seed, 0])
         self.room = Room(camera, layout, day)
         self.sensor = Sensor(camera, np.random.default_rng([*device_seed, 1]), day, self.room.ambient_c)
-        self.script = Script([*seed, 1], self.room, labels, weights, people, presence)
+        self.script = Script([*seed, 1], self.room, labels, Tally(weights, luck), people, presence)
         self.residues: list[Residue] = []
         pixels = camera.rows * camera.cols
         self.arrivals = receive_frames([*seed, 2], fps=fps, pixels=pixels, loss=loss, bad=bad_link, block=BLOCK_FRAMES)
@@ -70,13 +81,20 @@ class Take:
             self.script.write(end + 60.0)
             self.leave_warmth(end)
             self.residues = [residue for residue in self.residues if not residue.over(start)]
-            block = Block(self, arrivals, number, list(self.residues))
-            for actor in self.script.actors:
-                present = [actor.present(time) for time in arrivals.captured_s]
-                labels = [actor.label_at(time) for time in arrivals.captured_s]
-                block.cast.append((actor, labels, present, actor.track(start, end) if any(present) else None, None))
-            yield block
+            cast = [self.follow(actor, arrivals.captured_s) for actor in self.script.actors]
+            yield Block(self, arrivals, number, list(self.residues), cast)
             self.script.forget(start)
+
+    def follow(self, actor: Actor, times: np.ndarray) -> Role:
+        present = np.array([actor.present(time) for time in times])
+        if not present.any():
+            return Role(actor, [None] * len(times), present, np.zeros((len(times), 15, 3)), np.zeros(len(times)))
+        body, blanket = actor.track(times[0], times[-1]).at(times, actor.figure.stature)
+        columns, rows, _ = self.camera.project(body)
+        near = (columns > -0.5) & (columns < self.camera.cols - 0.5) & (rows > -0.5) & (rows < self.camera.rows - 0.5)
+        near = near.any(axis=1) & present
+        labels = [actor.label_at(time) if visible else None for time, visible in zip(times, near, strict=True)]
+        return Role(actor, labels, near, body, blanket)
 
     def leave_warmth(self, until: float) -> None:
         """Turns stays that have begun into residues; a stay's end is known once the script has passed it."""
@@ -99,16 +117,10 @@ class Take:
         scene = self.room.scene_at(times, block.residues)
         quiet = scene.copy()
         people: dict[int, Patches] = {}
-        for index, (actor, _, present, track, _) in enumerate(block.cast):
-            if track is None:
-                continue
-            body, blanket = track.at(times, actor.figure.stature)
-            # someone on the way to the door is far outside the picture: the patch would only grow
-            columns, rows, _ = self.camera.project(body)
-            near = (columns.max(1) > -2) & (columns.min(1) < self.camera.cols + 2) & (rows.max(1) > -2)
-            near &= (rows.min(1) < self.camera.rows + 2) & np.array(present)
-            if near.any():
-                people[index] = self.place_person(draw_person(self.camera, actor.figure, body[near], blanket[near]), near)
+        for index, role in enumerate(block.cast):
+            if role.near.any():
+                person = draw_person(self.camera, role.actor.figure, role.body[role.near], role.blanket[role.near])
+                people[index] = self.place_person(person, role.near)
         # who is nearer to the camera covers the others
         for index in sorted(people, key=lambda k: float(people[k].top_m.mean())):
             self.paint_person(scene, people[index])
@@ -159,12 +171,12 @@ class Take:
                 clear = clear * (1 - cover[inside])
             if mask.sum() < FEWEST_PIXELS * max(self.camera.scale, 0.4):
                 continue
-            blanket = block.cast[index][3].at(block.arrivals.captured_s[frame : frame + 1], 1.0)[1][0]
-            hidden = 1 - float((alpha * clear).sum() / alpha.sum()) * (1 - 0.45 * blanket)
+            role = block.cast[index]
+            hidden = 1 - float((alpha * clear).sum() / alpha.sum()) * (1 - 0.45 * role.blanket[frame])
             rows, cols = np.nonzero(mask)
             top, left = inside[0].start, inside[1].start
             box = (left + cols.min(), top + rows.min(), left + cols.max() + 1, top + rows.max() + 1)
-            seen.append(Seen(index, block.cast[index][1][frame], tuple(map(float, box)), hidden))
+            seen.append(Seen(index, role.labels[frame], tuple(map(float, box)), hidden))
         return sorted(seen, key=lambda one: one.actor)
 
 
@@ -183,7 +195,7 @@ class Annotator:
     def __init__(self, take: Take, rng: np.random.Generator):
         self.take, self.rng = take, rng
         self.camera = take.camera
-        self.drawn: dict[object, tuple[tuple, Annotation]] = {}
+        self.drawn: dict[int, tuple[tuple, Annotation]] = {}
         people = len(take.script.actors)
         things = [piece for piece in take.room.furniture if piece.kind in ("bed", "chair", "couch")]
         things += take.room.objects
@@ -200,7 +212,8 @@ class Annotator:
         return self.draw(person.actor, person.box, (person.label, obscured),
                          lambda bbox: Annotation(bbox, "person", person.label, obscured, None, person.actor))
 
-    def annotate_thing(self, key: int, thing: Furniture | HotObject, time: float, block: Block, seen: list[Seen]) -> Annotation | None:
+    def annotate_thing(self, key: int, thing: Furniture | HotObject, time: float, block: Block,
+                       seen: list[Seen]) -> Annotation | None:
         box = self.take.room.furniture_box(thing)
         inside = clip_box(box, self.camera.rows, self.camera.cols)
         area = (box[2] - box[0]) * (box[3] - box[1])
@@ -221,12 +234,12 @@ class Annotator:
         return any(float(residue.strength(np.array([time]))[0] * residue.mask[rows, cols].max(initial=0)) > VISIBLE_RESIDUE_C
                    for residue in left)
 
-    def draw(self, key: object, box: tuple, facts: tuple, make) -> Annotation:
+    def draw(self, key: int, box: tuple, facts: tuple, make) -> Annotation:
         """A new loose box, or the last one while it still fits."""
         last = self.drawn.get(key)
         if last and last[0][1] == facts and max(abs(a - b) for a, b in zip(last[0][0], box, strict=True)) < REDRAW_PX:
             return last[1]
-        mean, std = BOX_MARGIN_PX
+        mean, std = BOX_MARGIN_PX if key < len(self.take.script.actors) else THING_MARGIN_PX
         margin = np.clip(self.rng.normal(mean, std, 4), 0.0, 2.5)
         loose = (box[0] - margin[0], box[1] - margin[1], box[2] + margin[2], box[3] + margin[3])
         left, top, right, bottom = clip_box(loose, self.camera.rows, self.camera.cols)
