@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 from sklearn.base import ClassifierMixin
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
@@ -151,24 +152,33 @@ def smallest_distance(times: np.ndarray, others: np.ndarray) -> int:
 
 
 def candidate_classifiers(rows: int, seed: int) -> list[ClassifierMixin]:
-    """From pure memory to pure trend, for `rows` training rows; on real recordings none wins on leaky and clean splits both."""
-    neighbours = [make_pipeline(StandardScaler(), KNeighborsClassifier(min(k, rows), weights="distance")) for k in (1, 5, 15)]
-    trees = [ExtraTreesClassifier(50, min_samples_leaf=leaf, class_weight="balanced", random_state=seed) for leaf in (1, 3)]
-    return [*neighbours, *trees, make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))]
+    """From the mere frequencies over trend to pure memory, for `rows` training rows.
+
+    On real recordings none wins on leaky and clean splits both: one neighbour is best on the former, logistic regression on
+    the latter, and where the background tells nothing, whatever reads it does worse than the frequencies.
+    """
+    trend = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    neighbours = [make_pipeline(StandardScaler(), KNeighborsClassifier(min(k, rows), weights="distance"))
+                  for k in (50, 15, 5, 1)]
+    trees = [ExtraTreesClassifier(50, min_samples_leaf=leaf, class_weight="balanced", random_state=seed) for leaf in (3, 1)]
+    return [DummyClassifier(strategy="prior"), trend, *neighbours, *trees]
 
 
 def classify(features: np.ndarray, labels: np.ndarray, blocks: np.ndarray, unseen: np.ndarray, num_classes: int, seed: int,
              ) -> np.ndarray:
     """Probabilities float [M, C] of `unseen` [M, F] by the best of candidate_classifiers on the training side [N, F].
 
-    Best is the highest mean of top-1, mean-class accuracy and macro-F1 in a cross-validation over whole `blocks` [N].
+    Best is the highest mean of top-1, mean-class accuracy and macro-F1 in a cross-validation over whole `blocks` [N]; the
+    frequencies have a point's start, for what beats them by less is chance.
     """
     candidates = candidate_classifiers(len(labels), seed)
     best = 0
     if len(np.unique(blocks)) > 1:
         answers = cross_validate(features, labels, blocks, num_classes, seed)
         scores = [score_classification(answer, labels) for answer in answers]
-        best = int(np.argmax([score.top1 + score.mean_class + score.macro_f1 for score in scores]))
+        means = np.array([(score.top1 + score.mean_class + score.macro_f1) / 3 for score in scores])
+        means[0] += 0.01
+        best = int(np.argmax(means))
     return fit_and_answer(candidates[best], features, labels, unseen, num_classes)
 
 
