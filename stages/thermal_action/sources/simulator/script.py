@@ -370,8 +370,8 @@ class Resident(Actor):
         if self.rng.random() < 0.7:
             piece = self.room.furniture[self.rng.integers(len(self.room.furniture))]
             away = np.arctan2(-piece.y, -piece.x) + self.rng.normal(0, 0.4)
-            far = piece.width / 2 + 0.65
-            self.walk_to(piece.x + far * np.cos(away), piece.y + far * np.sin(away))
+            far, edge = piece.width / 2 + 0.65, 0.7 * np.array(self.room.reach)
+            self.walk_to(*np.clip((piece.x + far * np.cos(away), piece.y + far * np.sin(away)), -edge, edge))
             self.go(STANDING, 0.6, heading=float(np.arctan2(piece.y - self.y, piece.x - self.x)), pose=self.stand_pose())
         else:
             self.walk_to(*self.free_spot(reach=0.75))
