@@ -7,6 +7,7 @@ run  python stages/train.py   killed at any moment and run again, it goes on aft
 """
 
 import os
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -203,11 +204,13 @@ def architecture(model: Model) -> dict:
 
 def fingerprint_run(model: Model, params: Train) -> str:
     """Stands for everything that decides the result: parameters, data, code, torch."""
+    stages = Path(__file__).parent
     inputs = [ANNOTATIONS / "train.json", ANNOTATIONS / "val.json", *sorted(FRAMES.glob("*.h5"))]
-    code = sorted(Path(__file__).parent.rglob("*.py"))
+    modules = [Path(module.__file__) for module in sys.modules.values() if getattr(module, "__file__", None)]
+    code = sorted(file.relative_to(stages) for file in modules if file.is_relative_to(stages))
     return fingerprint({"model": asdict(model), "train": asdict(params), "torch": torch.__version__,
                         "inputs": {path.name: file_sha256(path) for path in inputs},
-                        "code": {str(path.relative_to(Path(__file__).parent)): file_sha256(path) for path in code}})
+                        "code": {str(path): file_sha256(stages / path) for path in code}})
 
 
 def run_epoch(epoch: int, learner: Learner, loaders: Loaders, loss: torch.nn.Module, params: Train,

@@ -5,6 +5,7 @@ import torch
 
 from thermal_action.models import build_model
 from thermal_action.models.heads import expand_boxes, pool_time
+from thermal_action.models.slowfast import TemporalConv3d
 
 torch.set_num_threads(1)
 TINY = {"width": 4, "beta": 2, "hidden": 8}
@@ -90,6 +91,13 @@ def test_pathways_see_every_second_and_every_eighth_frame():
     frames = torch.arange(64.0)[None, None, :, None, None].expand(1, 3, 64, 40, 60)
     model(frames, [torch.tensor([[0.1, 0.1, 0.5, 0.5]])])
     assert seen == [list(range(0, 64, 8)), list(range(0, 64, 2))]  # frame 32, the keyframe, is in both
+
+
+def test_convolution_over_time_is_that_of_torch():
+    plain, folded = torch.nn.Conv3d(3, 5, (3, 1, 1), (2, 1, 1), (1, 0, 0)), TemporalConv3d(3, 5, (3, 1, 1), (2, 1, 1), (1, 0, 0))
+    folded.load_state_dict(plain.state_dict())
+    x = torch.rand(2, 3, 7, 4, 6)
+    assert torch.allclose(folded(x), plain(x), atol=1e-6)
 
 
 def test_contradicting_options_are_refused():

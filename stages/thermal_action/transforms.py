@@ -66,19 +66,23 @@ class ThermalActionTransform:
     def __call__(
         self, frames: np.ndarray, boxes: np.ndarray, rng: np.random.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        room = float(np.median(frames))
-        if self.background == "window_median":
-            frames, room = frames + np.float32(ROOM_C - room), ROOM_C
+        low, high = self.temperature_range
+        room = float(np.median(frames[::4]))  # every fourth frame tells it as well
+        level, gain, noise_c = (ROOM_C if self.background == "window_median" else room), 1.0, 0.0
         if self.is_train:
             rng = rng or np.random.default_rng()
             frames, boxes = self._move(frames, boxes, rng)
-            frames = self._disturb(frames, room, rng)
             boxes = jitter_boxes(boxes, self.box_jitter, rng)
-        low, high = self.temperature_range
-        scaled = np.clip((frames - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
-        frames = torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32))
-        boxes = torch.from_numpy(np.ascontiguousarray(boxes, dtype=np.float32)).reshape(-1, 4)
-        return frames.expand(3, *frames.shape), boxes
+            gain = 1 + rng.uniform(-self.contrast, self.contrast)
+            level += rng.normal(0, self.offset_c)
+            noise_c = rng.uniform(0, self.noise_c)
+        # (frames - room) * gain + level, scaled, in one pass
+        scaled = (frames - np.float32(room)) * np.float32(gain / (high - low))
+        scaled += np.float32((level - low) / (high - low))
+        if noise_c:
+            scaled += rng.standard_normal(scaled.shape, dtype=np.float32) * np.float32(noise_c / (high - low))
+        frames = torch.from_numpy(np.clip(scaled, 0.0, 1.0, out=scaled))
+        return frames.expand(3, *frames.shape), torch.from_numpy(boxes.astype(np.float32).reshape(-1, 4))
 
     def _move(self, frames: np.ndarray, boxes: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         _, height, width = frames.shape
@@ -86,14 +90,6 @@ class ThermalActionTransform:
         y = place_along(height, rng.random() < self.flip_vertical, self.shift_px, boxes[:, 1::2], rng)
         frames = frames[:, y[0][:, None], x[0][None, :]]
         return frames, np.stack([x[1][:, 0], y[1][:, 0], x[1][:, 1], y[1][:, 1]], axis=1)
-
-    def _disturb(self, frames: np.ndarray, room: float, rng: np.random.Generator) -> np.ndarray:
-        gain = np.float32(1 + rng.uniform(-self.contrast, self.contrast))
-        level = np.float32(room + rng.normal(0, self.offset_c))
-        frames = (frames - np.float32(room)) * gain + level
-        if self.noise_c:
-            frames += np.float32(rng.uniform(0, self.noise_c)) * rng.standard_normal(frames.shape, dtype=np.float32)
-        return frames
 
 
 def place_along(
@@ -119,4 +115,4 @@ def jitter_boxes(boxes: np.ndarray, largest: float, rng: np.random.Generator) ->
     size = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
     moved = np.clip(boxes + rng.uniform(-largest, largest, boxes.shape) * size, 0, 1)
     keep = (moved[:, 2:] - moved[:, :2]).min(axis=1, initial=1.0) >= SMALLEST_SIDE
-    return np.where(keep[:, None], moved, boxes).astype(np.float32)
+    return np.where(keep[:, None], moved, boxes)

@@ -5,8 +5,10 @@ stride. Those end at 1/32 and 1/16, which of a 40 x 60 picture leaves 2 x 2 and 
 """
 
 import torch
+from pytorchvideo.models.resnet import create_bottleneck_block
 from pytorchvideo.models.slowfast import create_slowfast
 from torch import Tensor, nn
+from torch.nn import functional
 
 from thermal_action.models.heads import RoIActionHead, pool_time
 
@@ -19,6 +21,23 @@ SPATIAL_STRIDES = {
     32: (2, 2, (1, 2, 2, 2)),
 }
 DEPTHS = (18, 50, 101)
+
+
+class TemporalConv3d(nn.Conv3d):
+    """A convolution over time alone, kernel (k, 1, 1), computed in two dimensions: time and pixel.
+
+    Same weights, same result; on CPUs its backward pass takes half to a fifth of the time (benchmarks/learning.py).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, padding = self.weight.flatten(3), (self.padding[0], 0)
+        y = functional.conv2d(x.flatten(3), weight, self.bias, (self.stride[0], 1), padding)
+        return y.unflatten(3, x.shape[3:])
+
+
+def bottleneck(**config) -> nn.Module:
+    """pytorchvideo's bottleneck, whose first convolution goes over time alone."""
+    return create_bottleneck_block(**(config | {"conv_a": TemporalConv3d}))
 
 
 class SlowFast(nn.Module):
@@ -67,6 +86,7 @@ class SlowFast(nn.Module):
             stem_pool=(nn.MaxPool3d if pool > 1 else None,) * 2,
             stem_pool_strides=((1, pool, pool),) * 2,
             stage_spatial_strides=(stages, stages),
+            bottleneck=bottleneck,
             head=None,
             head_pool=nn.AdaptiveAvgPool3d,
         )

@@ -1,0 +1,239 @@
+"""pytest tests/test_train.py - a run that does not resume, or resumes to other numbers, costs a night and then lies about it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import train
+from conftest import Project
+from thermal_action import InputError
+from thermal_action.dataset import ThermalActionDataset
+from thermal_action.training.checkpoints import load_model
+from tiny import SEVEN_ACTIONS, write_archive
+
+TRAIN = {
+    "seed": 1, "epochs": 4, "batch_size": 8, "accumulate": 1, "optimizer": "adamw", "lr": 0.003, "momentum": 0.9,
+    "nesterov": True, "weight_decay": 0.01, "schedule": "cosine", "warmup_epochs": 1.0, "final_lr": 0.0,
+    "milestones": [0.5], "gamma": 0.1,
+    "loss": "balanced_softmax", "balance_tau": 1.0, "focal_alpha": 0.25, "focal_gamma": 2.0, "class_weights": "none",
+    "effective_beta": 0.999, "label_smoothing": 0.0, "clip_norm": 1.0, "ema": 0.9, "precision": "fp32", "select": "last",
+    "inner_val_fraction": 0.4, "val_every": 1,
+    "augment": {"flip_horizontal": 0.5, "flip_vertical": 0.5, "shift_px": 1, "contrast": 0.2, "offset_c": 0.5, "noise_c": 0.1,
+                "box_jitter": 0.1},
+}
+MODEL = {
+    "name": "slowfast", "depth": 18, "width": 4, "tau": 8, "alpha": 4, "beta": 2, "spatial_stride": 4, "stem_kernel": 3,
+    "hidden": 8, "roi_size": 2, "context": 2.0, "scene": True, "dropout": 0.3,
+    "input": {"min_c": 5.0, "max_c": 45.0, "background": "window_median"},
+}
+
+
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory):
+    """Tiny 16x16 recordings of seven actions, through every stage before train."""
+    folder = tmp_path_factory.mktemp("validated") / "project"
+    folder.mkdir()
+    write_archive(folder.parent / "archive")
+    project = Project(folder)
+    source = {"source": "archive", "archive": {"location": str(folder.parent / "archive"), "sha256": None}}
+    project.set({"classes": SEVEN_ACTIONS, "window": {"length": 16}, "validate": {"num_samples": 0}, "fetch": source})
+    project.run("fetch", "hdf5", "coco", "validate")
+    return folder
+
+
+@pytest.fixture
+def ready(validated, tmp_path, monkeypatch):
+    """A copy of it, as the current folder."""
+    shutil.copytree(validated, tmp_path / "project", symlinks=True)
+    (tmp_path / "project" / "stages").unlink()  # which Project sets again
+    project = Project(tmp_path / "project")
+    project.set({"classes": SEVEN_ACTIONS, "window": {"length": 16}, "model": MODEL, "train": TRAIN})
+    monkeypatch.chdir(project.folder)
+    return project
+
+
+def outcome(project):
+    """Weights, facts and learning curves of a finished run, which are moved aside."""
+    content = torch.load(project.folder / "models/best.pt", weights_only=True)
+    curves = {str(path.relative_to(project.folder)): path.read_text()
+              for path in sorted((project.folder / "metrics/training").rglob("*")) if path.is_file()}
+    assert not list((project.folder / ".scratch").glob("train-*")), "a finished run leaves nothing behind"
+    shutil.rmtree(project.folder / "models")
+    shutil.rmtree(project.folder / "metrics/training")
+    return content, curves
+
+
+def assert_same(one, two):
+    (content, curves), (other, other_curves) = one, two
+    weights, other_weights = content.pop("state_dict"), other.pop("state_dict")
+    assert content == other and curves == other_curves
+    assert weights.keys() == other_weights.keys()
+    assert all(torch.equal(weights[name], other_weights[name]) for name in weights)
+
+
+def start(project):
+    return subprocess.Popen([sys.executable, "stages/train.py"], cwd=project.folder, stdout=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL, text=True)
+
+
+def kill_after(project, line):
+    """Starts training and kills it, without a chance to tidy up, once it has printed `line`."""
+    process = start(project)
+    for printed in process.stdout:
+        if printed.startswith(line):
+            break
+    else:
+        pytest.fail(f"training ended before it printed {line!r}")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_run_equals_an_uninterrupted_one(ready):
+    """Killed in an epoch, while it starts, and after its last epoch: weights, facts and curves are the same."""
+    ready.set({"train": {"epochs": 3, "select": "inner", "accumulate": 2}})
+    assert "goes on" not in ready.run("train").stdout
+    expected = outcome(ready)
+
+    kill_after(ready, "epoch 1/3")
+    process = start(ready)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.kill()
+    process.communicate()
+    kill_after(ready, "epoch 3/3")
+    shutil.rmtree(ready.folder / "metrics/training")  # DVC deletes outs before it runs a stage again
+    assert "goes on after epoch 3 of 3" in ready.run("train").stdout
+    assert_same(outcome(ready), expected)
+
+
+@pytest.mark.parametrize("finished", [1, 2])
+def test_run_goes_on_after_its_last_finished_epoch(ready, capsys, monkeypatch, finished):
+    """The same with select: last and SGD, stopped by an error in an epoch."""
+    ready.set({"train": {"epochs": 3, "optimizer": "sgd", "lr": 0.05, "precision": "bf16"}})
+    train.main()
+    expected = outcome(ready)
+
+    whole = train.run_epoch
+
+    def fail_later(epoch, *arguments):
+        if epoch > finished:
+            raise MemoryError
+        return whole(epoch, *arguments)
+
+    monkeypatch.setattr(train, "run_epoch", fail_later)
+    with pytest.raises(MemoryError):
+        train.main()
+    monkeypatch.setattr(train, "run_epoch", whole)
+    capsys.readouterr()
+    train.main()
+    assert f"goes on after epoch {finished} of 3" in capsys.readouterr().out
+    assert_same(outcome(ready), expected)
+
+
+def test_workers_do_not_change_the_result(ready):
+    ready.set({"train": {"epochs": 2}})
+    train.main()
+    expected = outcome(ready)
+    ready.set({"runtime": {"workers": 2}})
+    train.main()
+    assert_same(outcome(ready), expected)
+
+
+def test_other_parameters_start_anew(ready, capsys, monkeypatch):
+    """A run with another learning rate must not go on with the old weights and report the old numbers."""
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "save_model", lambda *_: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            train.main()
+    unfinished = list((ready.folder / ".scratch").iterdir())
+    assert len(unfinished) == 1
+    ready.set({"train": {"lr": 0.002, "epochs": 1}})
+    train.main()
+    printed = capsys.readouterr().out
+    assert "goes on" not in printed and "epoch 1/1" in printed
+    assert list((ready.folder / ".scratch").iterdir()) == unfinished
+
+
+def test_model_file_and_curves(ready, capsys):
+    ready.set({"train": {"epochs": 2, "select": "inner", "val_every": 2}})
+    train.main()
+    model, info = load_model(ready.folder / "models/best.pt")
+    assert info["classes"] == SEVEN_ACTIONS and info["frame_size"] == [16, 16]
+    assert info["window"]["length"] == 16 and info["transform"]["background"] == "window_median"
+    assert info["training"]["select"] == "inner" and info["training"]["epoch"] in (1, 2)
+    assert model(torch.rand(1, 3, 16, 16, 16), [torch.tensor([[0.2, 0.2, 0.6, 0.6]])]).shape == (1, 7)
+    plots = ready.folder / "metrics/training/plots/metrics"
+    assert {str(path.relative_to(plots)) for path in plots.rglob("*.tsv")} == {
+        "lr.tsv", "train/loss.tsv", "train/top1.tsv", "inner/loss.tsv", "inner/top1.tsv", "inner/mean_class.tsv", "val/loss.tsv",
+        "val/top1.tsv", "val/mean_class.tsv"}
+    assert (plots / "train/loss.tsv").read_text().startswith("step\tloss\n1\t")
+    assert [line.split("\t")[0] for line in (plots / "val/top1.tsv").read_text().splitlines()] == ["step", "2"]
+    assert "the best epoch is chosen on" in capsys.readouterr().out and not (ready.folder / "dvc.yaml").exists()
+
+
+def test_validation_side_decides_nothing(ready):
+    """Looking at it more or less often, or at other labels there, must give the same weights: it is what evaluate scores."""
+    ready.set({"train": {"epochs": 2, "select": "inner"}})
+    train.main()
+    expected, _ = outcome(ready)
+    ready.set({"train": {"val_every": 0}})
+    val = ready.folder / "data/annotations/val.json"
+    coco = json.loads(val.read_text())
+    for person in coco["annotations"]:
+        person["category_id"] = 0
+    val.write_text(json.dumps(coco))
+    train.main()
+    content, _ = outcome(ready)
+    assert all(torch.equal(content["state_dict"][name], weights) for name, weights in expected["state_dict"].items())
+
+
+def test_inner_side_shares_no_frame_with_training(ready):
+    """Else the epoch is chosen on frames that were learnt by heart."""
+    data = ThermalActionDataset(train.FRAMES, train.ANNOTATIONS / "train.json", None, 16)
+    learnt, chosen_by = ([(data.samples[index].mac_address, *data.window_times(index), data.samples[index].recording)
+                          for index in side] for side in train.carve_inner_side(data, 0.4, seed=1))
+    assert learnt and chosen_by and not {span[3] for span in learnt} & {span[3] for span in chosen_by}
+    assert not any(a[0] == b[0] and a[1] <= b[2] and b[1] <= a[2] for a in learnt for b in chosen_by)
+
+
+def test_training_refuses_data_that_was_not_validated(ready):
+    report = ready.folder / "metrics/validation_report.json"
+    report.write_text(json.dumps(json.loads(report.read_text()) | {"ok": False}))
+    with pytest.raises(InputError, match="validation_report.json does not say ok"):
+        train.main()
+    report.unlink()
+    with pytest.raises(InputError, match="validation_report.json does not exist"):
+        train.main()
+
+
+@pytest.mark.parametrize(("changes", "sentence"), [
+    ({"train": {"lr": True}}, "train.lr = true"),
+    ({"train": {"lr": 0.0}}, "train.lr = 0.0"),
+    ({"train": {"momentun": 0.9}}, "train.momentun is no parameter"),
+    ({"model": {"spatial_stride": 5}}, "model.spatial_stride = 5"),
+    ({"model": {"tau": 6}}, "model.tau 6 must be a multiple of model.alpha 4"),
+    ({"model": {"width": 9}}, "model.width 9"),
+    ({"model": {"input": {"min_c": 50.0}}}, "min_c 50.0 must be below max_c 45.0"),
+    ({"train": {"optimizer": "sgd", "momentum": 0.0}}, "train.nesterov needs"),
+])
+def test_impossible_parameters_are_refused_before_any_work(project, monkeypatch, changes, sentence):
+    project.set({"model": MODEL, "train": TRAIN})
+    project.set(changes)
+    monkeypatch.chdir(project.folder)
+    with pytest.raises(InputError, match=sentence):
+        train.main()
+
+
+def test_a_learning_rate_that_explodes_ends_in_a_sentence(ready):
+    ready.set({"train": {"optimizer": "sgd", "lr": 10.0, "clip_norm": 0.0, "warmup_epochs": 0.0, "ema": 0.0, "epochs": 200,
+                         "loss": "cross_entropy", "schedule": "constant", "val_every": 0, "momentum": 0.99, "weight_decay": 1.0}})
+    with pytest.raises(InputError, match=r"became (nan|inf|-inf) in epoch \d+, step \d+, .*: lower train.lr"):
+        train.main()

@@ -1,0 +1,279 @@
+"""pytest tests/test_training.py - a loss, a learning rate or a checkpoint that is not what its name says spoils every run."""
+
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from thermal_action import InputError
+from thermal_action.models import build_model
+from thermal_action.training.checkpoints import Progress, UnfinishedRun, load_model, save_model
+from thermal_action.training.engine import Learner, average_weights, predict, score, train_one_epoch
+from thermal_action.training.losses import build_loss, weigh_classes
+from thermal_action.training.schedules import build_optimizer, build_schedule, lr_factor
+
+torch.set_num_threads(1)
+CPU = torch.device("cpu")
+COUNTS = torch.tensor([90, 9, 1])
+ARCHITECTURE = {"name": "slowfast", "width": 4, "beta": 2, "hidden": 8}
+INFO = {"model": ARCHITECTURE, "classes": ["a", "b", "c"], "transform": {"temperature_range": (5.0, 45.0)},
+        "window": {"length": 16}, "frame_size": [16, 16], "training": {"epoch": 1}}
+
+
+class Corner(nn.Module):
+    """Classifies a person by the mean of its window and its box's left side; no normalisation layers."""
+
+    def __init__(self, classes=3):
+        super().__init__()
+        self.linear = nn.Linear(2, classes)
+
+    def forward(self, frames, boxes):
+        means = frames.mean(dim=(1, 2, 3, 4))
+        rows = [torch.stack([mean.expand(len(box)), box[:, 0]], dim=1) for mean, box in zip(means, boxes, strict=True)]
+        return self.linear(torch.cat(rows))
+
+
+def make_batches(sizes, seed=0, classes=3):
+    """One batch per tuple of persons per window."""
+    generator = torch.Generator().manual_seed(seed)
+    return [(torch.rand(len(batch), 1, 4, 8, 8, generator=generator).expand(-1, 3, -1, -1, -1),
+             [torch.rand(size, 4, generator=generator) for size in batch],
+             [torch.randint(classes, (size,), generator=generator) for size in batch], [{}] * len(batch)) for batch in sizes]
+
+
+def make_learner(model=None, lr=0.1, ema=0.0, optimizer="sgd"):
+    torch.manual_seed(0)
+    model = model or Corner()
+    optimizer = build_optimizer(model, optimizer, lr=lr, weight_decay=0.01)
+    schedule = build_schedule(optimizer, lr_factor("constant", epochs=10), 3)
+    return Learner(model, optimizer, schedule, torch.amp.GradScaler("cpu", enabled=False),
+                   average_weights(model, ema) if ema else None)
+
+
+# losses
+
+LOGITS = torch.tensor([[2.0, 0.5, -1.0], [0.0, 1.0, 3.0]], dtype=torch.float32)
+LABELS = torch.tensor([0, 1])
+
+
+def test_losses_are_what_their_papers_say():
+    probabilities = LOGITS.softmax(dim=1)[torch.arange(2), LABELS]
+    plain = build_loss("cross_entropy", COUNTS)(LOGITS, LABELS)
+    assert torch.allclose(plain, -probabilities.log())
+    focal = build_loss("focal", COUNTS, focal_alpha=0.25, focal_gamma=2.0)(LOGITS, LABELS)
+    assert torch.allclose(focal, -0.25 * (1 - probabilities) ** 2 * probabilities.log())
+    prior = COUNTS / 100
+    weighted = prior * LOGITS.exp()
+    balanced = build_loss("balanced_softmax", COUNTS)(LOGITS, LABELS)
+    assert torch.allclose(balanced, -(weighted[torch.arange(2), LABELS] / weighted.sum(dim=1)).log())
+    assert torch.allclose(build_loss("balanced_softmax", COUNTS, balance_tau=0.0)(LOGITS, LABELS), plain)
+    smooth = build_loss("cross_entropy", COUNTS, label_smoothing=0.1)(LOGITS, LABELS)
+    assert torch.allclose(smooth, 0.9 * plain - 0.1 * LOGITS.log_softmax(dim=1).mean(dim=1))
+
+
+@pytest.mark.parametrize("kind", ["none", "inverse", "effective"])
+def test_class_weights_keep_the_size_of_the_loss(kind):
+    weights = weigh_classes(COUNTS, kind)
+    assert float((weights * COUNTS).sum() / COUNTS.sum()) == pytest.approx(1.0)
+    assert torch.all(weights[1:] >= weights[:-1])
+    if kind == "inverse":
+        assert torch.allclose(weights * COUNTS, (weights * COUNTS)[0])
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "focal", "balanced_softmax"])
+@pytest.mark.parametrize("kind", ["none", "inverse", "effective"])
+def test_losses_learn_with_a_class_that_nobody_has(name, kind):
+    """Some of 14 classes have no training person; their logit must be finite, and be pushed down, not up."""
+    loss = build_loss(name, torch.tensor([90, 10, 0]), class_weights=kind)
+    logits = torch.zeros(2, 3, requires_grad=True)
+    loss(logits, torch.tensor([0, 1])).mean().backward()
+    assert logits.grad.isfinite().all() and (logits.grad[:, 2] > 0).all()
+    assert loss(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)).shape == (0,)
+
+
+# learning rates
+
+def test_learning_rate_warms_up_and_falls():
+    cosine = lr_factor("cosine", epochs=10, warmup_epochs=2, final=0.1)
+    assert [cosine(0), cosine(1), cosine(2), cosine(6), cosine(10)] == pytest.approx([0, 0.5, 1, 0.55, 0.1])
+    step = lr_factor("step", epochs=10, milestones=(0.5, 0.8), gamma=0.1)
+    assert [step(4.9), step(5), step(8.1)] == pytest.approx([1, 0.1, 0.01])
+    exponential = lr_factor("exponential", epochs=10, gamma=0.01)
+    assert [exponential(0), exponential(5), exponential(10)] == pytest.approx([1, 0.1, 0.01])
+    assert lr_factor("constant", epochs=10, warmup_epochs=1)(9) == 1
+    assert all(lr_factor(name, epochs=1, warmup_epochs=3)(0.5) < 1 for name in ("cosine", "step", "exponential", "constant"))
+
+
+def test_no_weight_decay_on_normalisation_and_biases():
+    model = build_model(**ARCHITECTURE, num_classes=3)
+    decayed, plain = build_optimizer(model, "adamw", lr=0.1, weight_decay=0.3).param_groups
+    assert decayed["weight_decay"] == 0.3 and plain["weight_decay"] == 0
+    assert min(p.ndim for p in decayed["params"]) == 2 and max(p.ndim for p in plain["params"]) == 1
+    assert len(decayed["params"]) + len(plain["params"]) == len(list(model.parameters()))
+
+
+# one epoch
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_accumulated_batches_equal_one_large_batch(optimizer):
+    """Uneven numbers of persons: the mean goes over persons, not over batches."""
+    loss = build_loss("cross_entropy", COUNTS)
+    small = make_batches([(2, 1), (0, 3), (1, 1), (4, 0)])
+    large = [(torch.cat([small[i][0], small[i + 1][0]]), small[i][1] + small[i + 1][1], small[i][2] + small[i + 1][2], [{}] * 4)
+             for i in (0, 2)]
+    one, two = make_learner(optimizer=optimizer), make_learner(optimizer=optimizer)
+    first = train_one_epoch(one, small, loss, epoch=1, device=CPU, accumulate=2)
+    second = train_one_epoch(two, large, loss, epoch=1, device=CPU)
+    assert first == pytest.approx(second)
+    assert torch.allclose(one.model.linear.weight, two.model.linear.weight, atol=1e-6)
+
+
+def test_windows_without_persons_are_no_obstacle():
+    learner = make_learner(ema=0.9)
+    before = learner.model.linear.weight.detach().clone()
+    result = train_one_epoch(learner, make_batches([(0, 0)]), build_loss("cross_entropy", COUNTS), epoch=1, device=CPU)
+    assert result["loss"] == 0 and torch.equal(before, learner.model.linear.weight)
+
+
+def test_gradient_is_clipped():
+    batches = make_batches([(5, 5)])
+    free, clipped = make_learner(), make_learner()
+    start = free.model.linear.weight.detach().clone()
+    loss = build_loss("cross_entropy", COUNTS)
+    train_one_epoch(free, batches, loss, epoch=1, device=CPU)
+    train_one_epoch(clipped, batches, loss, epoch=1, device=CPU, clip_norm=1e-6)
+    assert (clipped.model.linear.weight - start).norm() < (free.model.linear.weight - start).norm() / 10
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_training_stops_on_a_loss_that_is_no_number(value):
+    """Instead of finishing the night with a model of NaN."""
+    batches = make_batches([(1, 1), (1, 1), (1, 1)])
+    batches[1][0][:] = value
+    with pytest.raises(InputError, match=r"(loss|gradient) became (nan|inf) in epoch 7, step 2"):
+        train_one_epoch(make_learner(), batches, build_loss("cross_entropy", COUNTS), epoch=7, device=CPU)
+
+
+def test_average_follows_the_weights_with_a_ramped_decay():
+    model = nn.BatchNorm1d(1)
+    average = average_weights(model, 0.5)
+    values = []
+    for step in range(6):
+        nn.init.constant_(model.weight, float(step))
+        model.num_batches_tracked += 1
+        average.update_parameters(model)
+        values.append(average.module.weight.item())
+    expected = [0.0]
+    for step in range(1, 6):
+        kept = min(0.5, (1 + step) / (10 + step))
+        expected.append(kept * expected[-1] + (1 - kept) * step)
+    assert values == pytest.approx(expected) and int(average.module.num_batches_tracked) == 6
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_training_learns_a_rule(precision):
+    """Persons left and right of the middle are told apart after some epochs, in every precision."""
+    batches = make_batches([(4, 4)] * 8, classes=2)
+    batches = [(frames, boxes, [(box[:, 0] > 0.5).long() for box in boxes], extras) for frames, boxes, _, extras in batches]
+    learner = make_learner(Corner(2), lr=0.1, optimizer="adamw")
+    learner.scaler = torch.amp.GradScaler("cpu", enabled=precision == "fp16", init_scale=128.0)
+    for epoch in range(30):
+        result = train_one_epoch(learner, batches, build_loss("cross_entropy", torch.tensor([5, 5])), epoch=epoch, device=CPU,
+                                 precision=precision)
+    assert result["top1"] > 0.9 and score(learner.model, batches, device=CPU, precision=precision)["top1"] > 0.9
+
+
+def test_predictions_come_in_order_and_scores_are_theirs():
+    batches = make_batches([(2, 0), (1, 3)])
+    learner = make_learner()
+    rows = list(predict(learner.model, batches, device=CPU))
+    logits, labels = torch.cat([row[0] for row in rows]), torch.cat([row[1] for row in rows])
+    assert torch.equal(labels, torch.cat([label for batch in batches for label in batch[2]]))
+    scores = score(learner.model, batches, device=CPU)
+    hits = (logits.argmax(dim=1) == labels).float()
+    assert scores["top1"] == pytest.approx(hits.mean().item())
+    assert scores["mean_class"] == pytest.approx(np.mean([hits[labels == label].mean().item() for label in labels.unique()]))
+    assert scores["loss"] == pytest.approx(functional.cross_entropy(logits, labels).item())
+
+
+# checkpoints
+
+def test_model_file_holds_all_that_prediction_needs(tmp_path):
+    model = build_model(**ARCHITECTURE, num_classes=3).eval()
+    save_model(tmp_path / "models" / "best.pt", model, INFO)
+    loaded, info = load_model(tmp_path / "models" / "best.pt", "cpu")
+    frames, boxes = torch.rand(1, 3, 16, 16, 16), [torch.tensor([[0.1, 0.2, 0.5, 0.6]])]
+    with torch.no_grad():
+        assert torch.equal(loaded(frames, boxes), model(frames, boxes))
+    assert info == INFO and not loaded.training
+
+
+def test_foreign_files_are_refused_in_a_sentence(tmp_path):
+    path = tmp_path / "best.pt"
+    with pytest.raises(InputError, match="does not exist: run `dvc repro train`"):
+        load_model(path)
+    path.write_bytes(pickle.dumps({"model": print}))
+    with pytest.raises(InputError, match="holds Python objects, which could run code"):
+        load_model(path)
+    torch.save({"model": nn.Linear(2, 2)}, path)
+    with pytest.raises(InputError, match="holds Python objects, which could run code"):
+        load_model(path)
+    for foreign in ({"state_dict": {}, "epoch": 3}, [1, 2], torch.zeros(3)):
+        torch.save(foreign, path)
+        with pytest.raises(InputError, match="is no model of this project"):
+            load_model(path)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="best.pt is no whole checkpoint"):
+        load_model(path)
+
+
+def test_torn_and_outdated_model_files_are_refused_in_a_sentence(tmp_path):
+    path = tmp_path / "best.pt"
+    save_model(path, build_model(**ARCHITECTURE, num_classes=3), INFO)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="is no whole checkpoint"):
+        load_model(path)
+    path.write_bytes(whole)
+    content = torch.load(path, weights_only=True)
+    for change in ({"classes": ["a"]}, {"model": {"name": "gone"}}, {"model": ARCHITECTURE | {"depth": 50}}):
+        torch.save(content | change, path)
+        with pytest.raises(InputError, match="weights of another version"):
+            load_model(path)
+    del content["window"]
+    torch.save(content, path)
+    with pytest.raises(InputError, match="lacks 'window'"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_resumed_learner_goes_on_as_if_nothing_had_happened(tmp_path, optimizer):
+    batches = make_batches([(2, 1), (1, 3), (1, 1)])
+    loss = build_loss("cross_entropy", COUNTS)
+
+    def parts(learner):
+        return {"model": learner.model, "optimizer": learner.optimizer, "schedule": learner.schedule, "scaler": learner.scaler,
+                "average": learner.average}
+
+    one = make_learner(ema=0.9, optimizer=optimizer)
+    train_one_epoch(one, batches, loss, epoch=1, device=CPU)
+    run = UnfinishedRun(tmp_path, "abc")
+    weights = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
+    run.save(Progress(epoch=1, history=[{"train/loss": 0.5}], best_epoch=1, best_score=0.25, best_weights=weights), **parts(one))
+    expected = torch.rand(3)
+    train_one_epoch(one, batches, loss, epoch=2, device=CPU)
+
+    two = make_learner(ema=0.9, optimizer=optimizer)
+    assert UnfinishedRun(tmp_path, "other").resume(CPU, **parts(two)) == Progress()
+    progress = UnfinishedRun(tmp_path, "abc").resume(CPU, **parts(two))
+    assert (progress.epoch, progress.history, progress.best_score) == (1, [{"train/loss": 0.5}], 0.25)
+    assert torch.equal(torch.rand(3), expected)
+    train_one_epoch(two, batches, loss, epoch=2, device=CPU)
+    for a, b in ((one.model, two.model), (one.average, two.average)):
+        assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    run.discard()
+    assert not list(tmp_path.iterdir())
