@@ -2,6 +2,7 @@
 
 in   models/best.pt, data/frames, data/annotations/{train,val}.json
 out  metrics/evaluate.json      scores of the model, of the baselines, and the margin between them
+     metrics/results.md         the table of README
      metrics/predictions.csv    what the model says of every person of the validation side
      metrics/plots/*.csv        tables behind the plots of dvc.yaml; all scores of everybody in scores.csv
      metrics/pictures/*.png     the same as pictures
@@ -35,8 +36,8 @@ MODEL, FRAMES, ANNOTATIONS, METRICS = Path("models/best.pt"), Path("data/frames"
 # windows per forward pass: changes the memory needed, not a score
 BATCH = 8
 HEADINGS = {"top1": "top-1", "top5": "top-5", "mean_class": "mean-class", "macro_f1": "macro-F1", "map50": "mAP@0.5",
-            "focus_recall": "focus recall", "clip_top1": "clip top-1", "clip_top5": "clip top-5",
-            "clip_mean_class": "clip mean-class"}
+            "focus_recall": "focus recall", "focus_precision": "focus precision", "clip_top1": "clip top-1",
+            "clip_top5": "clip top-5", "clip_mean_class": "clip mean-class"}
 
 
 @section
@@ -140,15 +141,21 @@ def write_plots(answer: np.ndarray, persons: Persons, summaries: dict[str, dict]
         charts.draw_scores(pictures / "scores.png", summaries, metrics["model"], level)
 
 
-def print_table(summaries: dict[str, dict], persons: Persons) -> None:
-    """Scores in percent, a row for the model and for each baseline."""
+def write_table(path: Path, summaries: dict[str, dict], persons: Persons) -> str:
+    """Scores in percent, a row for the model and for each baseline, as Markdown; returns the text."""
     columns = {score: heading for score, heading in HEADINGS.items() if score in summaries["model"]}
-    print(" " * 16 + "".join(f"  {heading}" for heading in columns.values()))
+    rows = [["%", *columns.values()], ["---", *("---:" for _ in columns)]]
     for name, summary in summaries.items():
-        cells = (f"  {100 * summary[score]:{len(heading)}.1f}" for score, heading in columns.items())
-        print(f"{name.replace('_', ' '):16}" + "".join(cells))
+        rows.append([name.replace("_", " "), *(f"{100 * summary[score]:.1f}" if score in summary else "-" for score in columns)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
     if persons.focus is not None:
-        print(f"focus: {persons.classes[persons.focus]}, {persons.support[persons.focus]} persons")
+        support = persons.support[persons.focus]
+        lines += ["", f"Focus: {persons.classes[persons.focus]}, {support} of {len(persons.labels)} persons."]
+    text = "\n".join(lines) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return text
 
 
 def main() -> None:
@@ -167,7 +174,7 @@ def main() -> None:
     write_rows(METRICS / "predictions.csv", tables.list_predictions(answers["model"], persons, val.samples))
     write_plots(answers["model"], persons, summaries, metrics, params)
     write_json(METRICS / "evaluate.json", metrics)
-    print_table(summaries, persons)
+    print(write_table(METRICS / "results.md", summaries, persons))
     data, top1 = metrics["data"], 100 * metrics["model"]["top1"]
     print(f"evaluate: {data['persons']} persons in {data['clips']} windows of {data['recordings']} recordings; "
           f"top-1 {top1:.1f} %, the best baseline's {top1 - 100 * metrics['margin']['top1']:.1f} %")
