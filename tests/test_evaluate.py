@@ -85,7 +85,7 @@ def test_the_same_model_gives_the_same_files(ready, monkeypatch):
         evaluate.main()
         files = sorted(path for path in (ready.folder / "metrics").rglob("*") if path.is_file())
         written.append({path.name: path.read_bytes() for path in files})
-    assert written[0] == written[1] and len(written[0]) == 12
+    assert written[0] == written[1] and len(written[0]) == 13
 
 
 @pytest.mark.parametrize(("changes", "told"), [
