@@ -71,7 +71,7 @@ class Table:
 
     columns: dict[str, str]
     rows: list[tuple]
-    # (columns, dialect) -> the rows as JSON, made once
+    # (how, columns) -> the rows as JSON, made once
     rendered: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -198,8 +198,11 @@ class TDengineServer:
     def error(self, name: str) -> tuple[int, int]:
         return ERRORS[name][2 if self.dialect == "2.x" else 1 if self.error_status else 0]
 
-    def query(self, sql: str) -> tuple[list[tuple[str, str]], list[bytes]]:
-        """Columns (name, type) and rows (JSON) of a statement; Broken with the name of what is wrong with it."""
+    def query(self, sql: str, path: str = "/rest/sqlt") -> tuple[list[tuple[str, str]], list[bytes]]:
+        """Columns (name, type) and rows (JSON) of a statement; Broken with the name of what is wrong with it.
+
+        2.x gives times as numbers under /rest/sqlt only, elsewhere in the server's zone, which here is UTC+8.
+        """
         if sql == "select server_version()":
             return [("server_version()", "VARCHAR(12)")], [b'["2.6.0.65"]' if self.dialect == "2.x" else b'["3.3.0.1"]']
         if self.dialect == "2.x" and sql == "show databases":
@@ -213,9 +216,9 @@ class TDengineServer:
         select = SELECT.fullmatch(sql)
         if not select:
             raise Broken("syntax")
-        return self.select(**select.groupdict())
+        return self.select(**select.groupdict(), numbers=self.dialect == "2.x" and path == "/rest/sqlt")
 
-    def select(self, what: str, database: str, table: str, where: str | None, order: str | None, desc: str | None,
+    def select(self, numbers: bool, what: str, database: str, table: str, where: str | None, order: str | None, desc: str | None,
                limit: str | None) -> tuple[list[tuple[str, str]], list[bytes]]:
         if database != self.database or table not in self.tables:
             raise Broken("table")
@@ -236,7 +239,7 @@ class TDengineServer:
             # 2.x answers a count of nothing with no row
             return [("count(*)", "BIGINT")], [b"[%d]" % (end - begin)] if end > begin or self.dialect != "2.x" else []
         columns = [self.column(name, found) for name in what.split(",")]
-        rows = self.rendered(found, columns)
+        rows = self.rendered(found, columns, numbers)
         chosen = slice(begin, end if limit is None else min(end, begin + int(limit)))
         if desc:
             chosen = slice(max(begin, end - int(limit)) if limit is not None else begin, end)
@@ -253,11 +256,12 @@ class TDengineServer:
             raise Broken("column")
         return (f"cast({name} as bigint)", name, "BIGINT") if parts["cast"] else (name, name, table.columns[name])
 
-    def rendered(self, table: Table, columns: list[tuple[str, str, str]]) -> list[bytes]:
-        key = tuple(columns)
+    def rendered(self, table: Table, columns: list[tuple[str, str, str]], numbers: bool) -> list[bytes]:
+        key = (numbers, *columns)
         if key not in table.rendered:
             places = [list(table.columns).index(name) for _, name, _ in columns]
             kinds = [kind.partition("(")[0] for _, _, kind in columns]
+            kinds = ["BIGINT" if kind == "TIMESTAMP" and numbers else kind for kind in kinds]
             chosen = list(zip(places, kinds, strict=True))
             table.rendered[key] = [b"[" + b",".join(self.value(row[place], kind) for place, kind in chosen) + b"]"
                                    for row in table.rows]
@@ -267,10 +271,12 @@ class TDengineServer:
         """One value as the dialect writes it."""
         if value is None or value != value:
             return b"null"
-        if kind == "TIMESTAMP" and self.dialect != "2.x":
+        if kind == "TIMESTAMP":
             seconds, rest = divmod(value, TICKS[self.precision])
-            digits = len(str(TICKS[self.precision])) - 1
-            return f'"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:0{digits}d}Z"'.encode()
+            fraction = f"{rest:0{len(str(TICKS[self.precision])) - 1}d}"
+            if self.dialect == "2.x":
+                return f'"{datetime.fromtimestamp(seconds + 8 * 3600, UTC):%Y-%m-%d %H:%M:%S}.{fraction}"'.encode()
+            return f'"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction}Z"'.encode()
         if kind in ("VARCHAR", "NCHAR"):
             return quoted(value if isinstance(value, bytes) else value.encode(), self.dialect)
         if kind == "VARBINARY":
@@ -354,7 +360,7 @@ class Handler(BaseHTTPRequestHandler):
         fault = stand_in.fault_of(sql)
         if fault and fault.before_the_table:
             return self.fail_before(fault)
-        columns, rows = stand_in.query(sql)
+        columns, rows = stand_in.query(sql, urlsplit(self.path).path)
         if stand_in.row_limit is not None:
             rows = rows[:stand_in.row_limit]
         body = self.body(columns, disturbed(rows, fault), extra=fault is not None and fault.kind == "extra")

@@ -45,7 +45,7 @@ def times_of(frames: int, start: int = START) -> list[int]:
 
 
 def rows_of(frames: int, payload: PayloadFormat = FLOAT, start: int = START, ticks: int = 1, seed: int = 0) -> list[tuple]:
-    return [(time * ticks, payload.encode(picture), WIDTH, HEIGHT, number)
+    return [(time * ticks + number * 37 % ticks, payload.encode(picture), WIDTH, HEIGHT, number)
             for number, (time, picture) in enumerate(zip(times_of(frames, start), pictures(frames, seed), strict=True))]
 
 
@@ -274,12 +274,20 @@ def test_of_two_frames_in_one_millisecond_the_first_stays_and_is_counted(tmp_pat
     with TDengineServer("3.x", "us") as server:
         site = Site(tmp_path, server)
         rows = rows_of(60, ticks=1000)
-        twin = (rows[25][0] + 7, *rows[26][1:])
+        twin = (rows[25][0] + 20, *rows[26][1:])
+        assert rows[25][0] // 1000 == twin[0] // 1000
         site.load([*rows[:26], twin, *rows[26:]])
         site.annotate("R1", [times_of(60)[30]])
-        raw = site.fetch()
-    times = [frame.ts for frame in read_raw(raw)]
-    assert times == times_of(60)[11:51] and received(raw)["facts"]["same_millisecond"] == 1
+        raw = site.fetch(page_frames=15)
+        assert [frame.ts for frame in read_raw(raw)] == times_of(60)[11:51]
+        assert received(raw)["facts"]["same_millisecond"] == 1
+        # interrupted just between the two
+        server.fail("reset", match=FRAMES, skip=2 + 2, times=99)
+        with pytest.raises(InputError):
+            site.fetch("later", page_frames=15, page_rows=15)
+        assert len(list((tmp_path / "scratch-later").rglob("0*.jsonl"))) == 1
+        server.faults.clear()
+        assert files_of(site.fetch("later", page_frames=15, page_rows=15)) == files_of(raw)
 
 
 def test_two_sensors_of_the_same_times_stay_apart_and_connections_work_side_by_side(each_site):
@@ -398,6 +406,17 @@ def test_redirects_and_urls_with_credentials_are_refused(site):
     assert "redirects (status 302)" in sentence and "abc" not in sentence and not site.pauses
 
 
+def test_proxies_and_netrc_of_the_environment_do_not_take_over(site, monkeypatch, tmp_path):
+    loaded(site)
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert len(read_raw(site.fetch(retries=0))) == 61
+
+
 # group 2: what the server does not have or understand
 
 
@@ -449,11 +468,11 @@ def test_a_keyframe_without_frames_names_file_record_and_distance(each_site):
 @pytest.mark.parametrize("rows", [0, 1, 20])
 @pytest.mark.parametrize("match", [FRAMES, "cast(`ts`"])
 def test_a_short_answer_that_looks_like_a_success_loses_no_frame(site, match, rows):
-    loaded(site)
-    whole = site.fetch("whole")
-    for skip in range(2):
-        site.server.fail("short", match=match, rows=rows, skip=skip)
-    assert files_of(site.fetch("short")) == files_of(whole)
+    loaded(site, keyframes=(40, 90))
+    whole = files_of(site.fetch("whole", page_rows=15))
+    for skip in range(5):
+        short = site.server.fail("short", match=match, rows=rows, skip=skip)
+        assert files_of(site.fetch(f"short-{skip}", page_rows=15)) == whole and short.times == 0
 
 
 @pytest.mark.parametrize("limit", [1, 7, 100])
@@ -485,12 +504,12 @@ def test_a_table_that_grows_during_the_fetch_is_noticed(site):
     source = site.source(connections=1)
     count = type(site.server).query
 
-    def grow(server, sql):
+    def grow(sql, path):
         if "count(*)" in sql:
             site.load([*rows[:56], extra, *rows[56:]])
-        return count(server, sql)
+        return count(site.server, sql, path)
 
-    site.server.query = lambda sql: grow(site.server, sql)
+    site.server.query = grow
     store = RawStore(site.folder / "raw", {"source": source.query()}, 10, site.folder / "scratch")
     with pytest.raises(InputError, match="COUNT.* says 62 frames .* but 61 were listed"):
         source.fetch(store, lambda frames: None)
@@ -808,9 +827,9 @@ def test_killed_at_many_moments_it_goes_on_and_ends_with_the_same_bytes(each_sit
 def test_ctrl_c_ends_a_waiting_fetch_soon_and_keeps_its_pages(each_site):
     whole = two_long_recordings(each_site)
     fetch = Interrupted(each_site)
-    each_site.server.fail("hang", match=FRAMES, skip=15, times=99)
+    hangs = each_site.server.fail("hang", match=FRAMES, skip=15, times=2)
     process = fetch.start()
-    wait_for(lambda: each_site.server.busy == 2 and len(fetch.pages()) >= 2, process)
+    wait_for(lambda: hangs.times == 0 and len(fetch.pages()) >= 2, process)
     process.send_signal(signal.SIGINT)
     begin = time.monotonic()
     _, errors = process.communicate(timeout=30)
@@ -823,9 +842,9 @@ def test_ctrl_c_ends_a_waiting_fetch_soon_and_keeps_its_pages(each_site):
 def test_a_server_that_goes_and_comes_back_costs_nothing_but_time(each_site):
     whole = two_long_recordings(each_site)
     fetch, server = Interrupted(each_site), each_site.server
-    server.fail("hang", match=FRAMES, skip=15, times=2)
+    hangs = server.fail("hang", match=FRAMES, skip=15, times=2)
     process = fetch.start()
-    wait_for(lambda: server.busy == 2 and len(fetch.pages()) >= 2, process)
+    wait_for(lambda: hangs.times == 0 and len(fetch.pages()) >= 2, process)
     server.stop()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 2 and errors.count("\n") == 1 and "goes on where it stopped" in errors and PASSWORD not in errors
@@ -846,3 +865,19 @@ def test_a_table_that_changed_since_the_interruption_is_not_mixed_with_what_was_
     site.load([*rows[:45], *rows[46:]])
     with pytest.raises(InputError, match="an interrupted fetch stored"):
         site.fetch("mixed", buffer_frames=60, page_rows=7)
+
+
+def test_the_stages_run_from_the_server_to_hdf5_and_refuse_in_one_sentence(site, project, monkeypatch):
+    rows = loaded(site)
+    project.set({"classes": ["sitting", "standing"],
+                 "fetch": {"source": "tdengine", "buffer_frames": 20, "tdengine": {"keyframes": str(site.keyframes)}},
+                 "server": {"url": site.server.url, "retries": 0}})
+    project.run("fetch", "hdf5")
+    with h5py.File(project.folder / "data" / "frames" / "R1.h5") as file:
+        assert file["timestamps"][:].tolist() == [row[0] for row in rows[20:81]]
+        assert np.array_equal(file["frames"][:], pictures(120)[20:81])
+    monkeypatch.setenv("TDENGINE_PASSWORD", "wrong-password")
+    project.set({"fetch": {"buffer_frames": 21}})
+    sentence = project.refusal("fetch")
+    assert sentence.startswith("fetch.py: ") and "does not accept the credentials" in sentence
+    assert "wrong-password" not in sentence

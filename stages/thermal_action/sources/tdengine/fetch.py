@@ -14,7 +14,7 @@ from thermal_action.keyframes import Keyframe
 from thermal_action.raw import Progress, RawRecording, pages, read_page
 from thermal_action.sources.tdengine.frames import FrameCheck, probe_format, read_frame
 from thermal_action.sources.tdengine.rest import Client, Credentials, Stopped, TableMissing
-from thermal_action.sources.tdengine.table import TICKS, Run, SensorTable, read_precision, runs_around
+from thermal_action.sources.tdengine.table import TICKS, Run, SensorTable, last_tick, read_precision, runs_around
 
 if TYPE_CHECKING:
     from thermal_action.sources.tdengine import TDengineSource
@@ -179,10 +179,6 @@ class Fetch:
     def _report(self, frames: int) -> None:
         with self._lock:
             self._progress(frames)
-
-
-def last_tick(milliseconds: int, ticks: int) -> int:
-    return (milliseconds + 1) * ticks - 1
 
 
 def place(plan: Plan, keyframe: Keyframe) -> str:

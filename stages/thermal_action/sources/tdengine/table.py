@@ -218,6 +218,11 @@ def whole(value: object, place: str, column: str) -> int:
     return value
 
 
+def last_tick(milliseconds: int, ticks: int) -> int:
+    """The last tick of a millisecond: frames of a finer precision that fall into it are not after it."""
+    return (milliseconds + 1) * ticks - 1
+
+
 def runs_around(table: SensorTable, keyframe_times: list[int], buffer_frames: int) -> list[Run]:
     """The frames within `buffer_frames` of each keyframe (ms, ascending) on either side, as runs of neighbouring frames.
 
@@ -225,8 +230,7 @@ def runs_around(table: SensorTable, keyframe_times: list[int], buffer_frames: in
     """
     runs: list[Run] = []
     for keyframe_time in keyframe_times:
-        # the last tick of the keyframe's millisecond
-        time = (keyframe_time + 1) * table.ticks - 1
+        time = last_tick(keyframe_time, table.ticks)
         if not runs or not runs[-1].times or time > runs[-1].times[-1]:
             before = table.keys_until(time, buffer_frames + 1)
             known = runs[-1].times[-1] if runs and runs[-1].times else None
