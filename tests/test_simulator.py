@@ -19,6 +19,7 @@ from thermal_action.raw import PayloadFormat, RawStore, ordered_frames
 from thermal_action.sources.simulator import SimulatorSource
 from thermal_action.sources.simulator.body import Figure, draw_person, joints, lying, standing
 from thermal_action.sources.simulator.camera import NOISE_RADIUS_PX, NOISE_STD_C, Camera
+from thermal_action.sources.simulator.room import BACKGROUND_MEDIAN_C, BACKGROUND_P1_C, BACKGROUND_P99_C
 from thermal_action.sources.simulator.script import ACTIONS, LYING_BED, LYING_RISK, RISK_TRANSITION, STANDING, WALKING
 
 SEVEN = ["sitting", "standing", "walking", "lying down-lying with risk", "lying down-lying on the bed/couch",
@@ -180,9 +181,9 @@ def test_background_and_noise_lie_in_the_measured_ranges(sample):
         frames, _ = read_frames(sample, name)
         frames = np.where(frames < -50, np.nan, frames)
         low, middle, high = np.nanpercentile(frames, [1, 50, 99])
-        assert 13.3 <= low <= 15.6, f"{name}: measured 13.8 to 14.6"
-        assert 16.0 <= middle <= 18.6, f"{name}: measured 16.2 to 18.1"
-        assert 20.5 <= high <= 24.5, f"{name}: measured 22.1 to 23.6"
+        # one room was measured, these are several: 1 C around its ranges
+        for value, (lowest, highest) in ((low, BACKGROUND_P1_C), (middle, BACKGROUND_MEDIAN_C), (high, BACKGROUND_P99_C)):
+            assert lowest - 1 <= value <= highest + 1, name
         quiet = np.nanmedian(frames, axis=0)
         medians.append(np.median(quiet[(radius > 24) & (radius < 30)]) - np.median(quiet))
         # half of what neighbouring frames differ by, robust against people who pass

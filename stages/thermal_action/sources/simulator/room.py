@@ -6,7 +6,7 @@ import numpy as np
 
 from thermal_action.sources.simulator.camera import PSF_SIGMA_PX, Camera, blur, smoothstep
 
-# median of a quiet picture and its coldest and warmest per cent, C, as measured
+# median, coldest and warmest per cent of a recording's pixels, C, as measured; the first is aimed at, the others follow
 BACKGROUND_MEDIAN_C = (16.4, 17.9)
 BACKGROUND_P1_C, BACKGROUND_P99_C = (13.8, 14.6), (22.1, 23.6)
 # warmth left behind: after 48 s on the floor 0.83 C that fades with 17 s, after 120 s on a bed 4.76 C with 68 s

@@ -40,7 +40,7 @@ ACTIONS: dict[str, tuple[float, tuple[float, float]]] = {
     LEANING: (0.014, (4, 8)),
     NORMAL_TRANSITION: (0.035, (1.2, 2.4)),
     RISK_TRANSITION: (0.024, (1.3, 3.0)),
-    BED_TRANSITION: (0.012, (1.6, 3.0)),
+    BED_TRANSITION: (0.018, (1.6, 3.0)),
     LOWER_OTHER: (0.012, (3, 7)),
     KNEELING: (0.030, (4, 10)),
     BENDING: (0.018, (2.5, 5)),
@@ -99,7 +99,7 @@ class Actor:
         self.time = 0.0
         self.x, self.y, self.heading, self.walked = 0.0, 0.0, 0.0, 0.0
         self.gait, self.blanket, self.support = 0.0, 0.0, 0.0
-        self.pose = body.standing(rng)
+        self.pose = self.upright = body.standing(rng)
         self.posture = STANDING
         self.on: Furniture | None = None
 
@@ -196,13 +196,8 @@ class Actor:
             share = early / seconds
             start = self.x, self.y
             self.go(label, early, to=(start[0] + share * (target[0] - start[0]), start[1] + share * (target[1] - start[1])),
-                    heading=heading, pose=self.stand_pose(), gait=1.0)
+                    heading=heading, pose=self.upright, gait=1.0)
             self.go(label, seconds - early, to=target, gait=1.0)
-
-    def stand_pose(self) -> np.ndarray:
-        if not hasattr(self, "_upright"):
-            self._upright = body.standing(self.rng)
-        return self._upright
 
     def way_around(self, x: float, y: float) -> list[tuple[float, float]]:
         def blocked(ax, ay, bx, by):
@@ -264,13 +259,13 @@ class Resident(Actor):
         elif self.posture == "floor":
             self.get_up_from_floor()
         elif self.posture == "low":
-            self.go(NORMAL_TRANSITION, self.rng.uniform(0.9, 1.8), pose=self.stand_pose())
+            self.go(NORMAL_TRANSITION, self.rng.uniform(0.9, 1.8), pose=self.upright)
         self.posture, self.on = STANDING, None
 
     def leave_seat(self) -> None:
         seat, front = self.on, self.front_of(self.on)
         self.stays_end()
-        self.go(NORMAL_TRANSITION, self.duration(NORMAL_TRANSITION), to=front, pose=self.stand_pose(), support=0.0, blanket=0.0)
+        self.go(NORMAL_TRANSITION, self.duration(NORMAL_TRANSITION), to=front, pose=self.upright, support=0.0, blanket=0.0)
         self.on = seat
 
     def sit_up_on_bed(self) -> None:
@@ -293,7 +288,7 @@ class Resident(Actor):
             self.go(NORMAL_TRANSITION, self.rng.uniform(0.8, 1.4), pose=body.kneeling(self.rng))
             if KNEELING in self.labels and self.tally.urge(KNEELING) > -3:
                 self.hold(KNEELING, self.rng.uniform(1.5, 5.0))
-        self.go(NORMAL_TRANSITION, self.rng.uniform(1.0, 2.0), pose=self.stand_pose())
+        self.go(NORMAL_TRANSITION, self.rng.uniform(1.0, 2.0), pose=self.upright)
 
     def stays_begin(self, kind: str) -> None:
         self.stays.append((self.time, np.inf, kind))
@@ -333,7 +328,7 @@ class Resident(Actor):
         self.rise()
         self.walk_to(place[0] + 0.45 * np.cos(heading), place[1] + 0.45 * np.sin(heading))
         turn = self.rng.uniform(0.4, 0.8)
-        self.go(STANDING if abs(self.rng.normal()) > 1 else NORMAL_TRANSITION, turn, heading=heading, pose=self.stand_pose())
+        self.go(STANDING if abs(self.rng.normal()) > 1 else NORMAL_TRANSITION, turn, heading=heading, pose=self.upright)
         self.go(NORMAL_TRANSITION, self.duration(NORMAL_TRANSITION), to=place, heading=heading, pose=body.sitting(self.rng),
                 support=seat.height)
         self.posture, self.on = ("chair" if seat.kind == "chair" else "bed edge"), seat
@@ -355,7 +350,7 @@ class Resident(Actor):
         self.rise()
         if self.rng.random() < 0.5:
             self.walk_to(*self.near_spot())
-        self.go(STANDING, 0.4, pose=self.stand_pose(), heading=self.heading + self.rng.normal(0, 0.5))
+        self.go(STANDING, 0.4, pose=self.upright, heading=self.heading + self.rng.normal(0, 0.5))
         self.hold(STANDING, self.duration(STANDING), 0.12)
 
     def walk(self) -> None:
@@ -363,7 +358,7 @@ class Resident(Actor):
         end = self.time + self.duration(WALKING)
         while self.time < end:
             self.walk_to(*self.free_spot(reach=0.75))
-        self.go(STANDING, 0.5, pose=self.stand_pose())
+        self.go(STANDING, 0.5, pose=self.upright)
 
     def lean(self) -> None:
         self.rise()
@@ -372,12 +367,12 @@ class Resident(Actor):
             away = np.arctan2(-piece.y, -piece.x) + self.rng.normal(0, 0.4)
             far, edge = piece.width / 2 + 0.65, 0.7 * np.array(self.room.reach)
             self.walk_to(*np.clip((piece.x + far * np.cos(away), piece.y + far * np.sin(away)), -edge, edge))
-            self.go(STANDING, 0.6, heading=float(np.arctan2(piece.y - self.y, piece.x - self.x)), pose=self.stand_pose())
+            self.go(STANDING, 0.6, heading=float(np.arctan2(piece.y - self.y, piece.x - self.x)), pose=self.upright)
         else:
             self.walk_to(*self.free_spot(reach=0.75))
         self.go(LEANING, 0.8, pose=body.leaning(self.rng))
         self.hold(LEANING, self.duration(LEANING), 0.08)
-        self.go(STANDING, 0.7, pose=self.stand_pose())
+        self.go(STANDING, 0.7, pose=self.upright)
 
     def lower(self, label: str, pose: np.ndarray, seconds_down: float, transition: bool) -> None:
         """Down into a low posture; going there is called a transition, or already the posture."""
@@ -398,7 +393,7 @@ class Resident(Actor):
     def bend(self) -> None:
         self.lower(BENDING, body.bending(self.rng), self.rng.uniform(0.6, 1.1), False)
         self.hold(BENDING, self.duration(BENDING), 0.16, (0.6, 1.6))
-        self.go(STANDING, 0.7, pose=self.stand_pose())
+        self.go(STANDING, 0.7, pose=self.upright)
         self.posture = STANDING
 
     def stay_low(self) -> None:
@@ -424,7 +419,7 @@ class Resident(Actor):
         while self.time < end:
             self.go(OTHER, beat, pose=body.arms_up(self.rng))
             self.go(OTHER, beat, pose=body.arms_wide(self.rng))
-        self.go(STANDING, 0.5, pose=self.stand_pose())
+        self.go(STANDING, 0.5, pose=self.upright)
 
     def lying_place(self) -> tuple[tuple[float, float], float]:
         """Where on the floor, near here, a whole body fits, and which way the feet point."""
@@ -573,7 +568,7 @@ class Visitor(Actor):
 
     def stand_by(self, seconds: float) -> None:
         x, y = self.resident_place()
-        self.go(STANDING, 0.6, heading=float(np.arctan2(y - self.y, x - self.x)), pose=self.stand_pose())
+        self.go(STANDING, 0.6, heading=float(np.arctan2(y - self.y, x - self.x)), pose=self.upright)
         self.hold(STANDING, seconds, 0.10)
 
     def help(self) -> None:
@@ -583,20 +578,20 @@ class Visitor(Actor):
         far = self.rng.uniform(0.75, 1.05)
         self.walk_to(x + far * np.cos(angle), y + far * np.sin(angle))
         facing = float(np.arctan2(y - self.y, x - self.x))
-        self.go(STANDING, 0.6, heading=facing, pose=self.stand_pose())
+        self.go(STANDING, 0.6, heading=facing, pose=self.upright)
         choice = self.tally.choose([STANDING, KNEELING, BENDING, CROUCHING])
         if choice == KNEELING:
             self.go(NORMAL_TRANSITION, self.rng.uniform(0.9, 1.5), pose=body.kneeling(self.rng))
             self.hold(KNEELING, self.duration(KNEELING), 0.16)
-            self.go(NORMAL_TRANSITION, self.rng.uniform(0.9, 1.5), pose=self.stand_pose())
+            self.go(NORMAL_TRANSITION, self.rng.uniform(0.9, 1.5), pose=self.upright)
         elif choice == BENDING:
             self.go(BENDING, self.rng.uniform(0.6, 1.1), pose=body.bending(self.rng))
             self.hold(BENDING, self.duration(BENDING), 0.16, (0.6, 1.6))
-            self.go(STANDING, 0.7, pose=self.stand_pose())
+            self.go(STANDING, 0.7, pose=self.upright)
         elif choice == CROUCHING:
             self.go(CROUCHING, self.rng.uniform(0.7, 1.2), pose=body.crouching(self.rng))
             self.hold(CROUCHING, self.duration(CROUCHING), 0.12)
-            self.go(NORMAL_TRANSITION, self.rng.uniform(0.7, 1.2), pose=self.stand_pose())
+            self.go(NORMAL_TRANSITION, self.rng.uniform(0.7, 1.2), pose=self.upright)
         else:
             self.hold(STANDING, self.rng.uniform(5, 14), 0.12)
 
