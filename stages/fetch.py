@@ -108,10 +108,10 @@ def main() -> None:
     scratch = Path(os.environ.get("THERMAL_SCRATCH", ".scratch"))
     source = open_source(params, classes, scratch)
     query = {"fetch": asked(asdict(params)), "source": source.query()}
-    store = RawStore(RAW, query, params.page_frames, scratch)
-    with tqdm(unit="frame", desc=f"fetch from {params.source}") as bar:
-        source.fetch(store, bar.update)
-    record = store.publish()
+    with RawStore(RAW, query, params.page_frames, scratch) as store:
+        with tqdm(unit="frame", desc=f"fetch from {params.source}") as bar:
+            source.fetch(store, bar.update)
+        record = store.publish()
     print(f"fetch: {len(record['received'])} recordings, {record['frames']} frames")
 
 

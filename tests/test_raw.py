@@ -78,7 +78,8 @@ def test_an_interrupted_fetch_goes_on_behind_its_last_page(tmp_path):
     recording = broken.recording("R1")
     for frame in list(frames(10))[:6]:
         recording.append(frame)  # page 0 is on disk, two frames are lost with the process
-    broken._lock.close()
+    (recording.folder / ".000001.jsonl.77.part").write_text("half a page")
+    broken.__exit__()
     again = RawStore(tmp_path / "resumed", query(), 4, tmp_path / "scratch")
     recording = again.recording("R1")
     assert (recording.frames, recording.last_ts, recording.complete) == (4, 1000 + 3 * 170, False)

@@ -31,6 +31,7 @@ KELVIN_OFFSET = 273.15
 PIXEL_BYTES = {"float32": 4, "int16": 2}
 # a payload read with the wrong type gives absurd temperatures; -273.2 C stands for a lost pixel
 PLAUSIBLE_C = (-300.0, 700.0)
+TO_LINE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,7 @@ class RawRecording:
         number = self.frames // self.page_frames
         with replacing(self.folder / f"{number:06d}.jsonl") as temporary:
             with open(temporary, "w", encoding="utf-8") as file:
-                for frame in self._page:
-                    file.write(json.dumps(asdict(frame), separators=(",", ":")) + "\n")
+                file.writelines(TO_LINE(vars(frame)) + "\n" for frame in self._page)
         self.frames += len(self._page)
         self.first_ts = self._page[0].ts if self.first_ts is None else self.first_ts
         self.last_ts = self._page[-1].ts
@@ -187,7 +187,16 @@ class RawStore:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self._lock.close()
             raise InputError(f"another fetch of the same query is running (lock {self._lock.name}): wait for it") from None
+        for unfinished in self.folder.rglob(".*.part"):
+            unfinished.unlink()  # of a process that was killed while it wrote
+
+    def __enter__(self) -> "RawStore":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._lock.close()
 
     def recording(self, recording_id: str) -> RawRecording:
         return RawRecording(self.folder / "frames" / recording_id, self.page_frames)

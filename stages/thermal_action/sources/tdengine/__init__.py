@@ -79,9 +79,6 @@ class TDengineSource:
 
         InputError for what asking again will not cure, and when the server stays away; the store keeps whole pages.
         """
-        # what a killed fetch was just writing; the store is locked, so that nobody else writes
-        for unfinished in store.folder.rglob(".*.part"):
-            unfinished.unlink()
         plans = []
         for path, records in self.files.items():
             recording = records[0].data_id
