@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from thermal_action.models import build_model
-from thermal_action.models.heads import expand_boxes, pool_time
+from thermal_action.models.heads import describe_boxes, expand_boxes, pool_time
 from thermal_action.models.slowfast import TemporalConv3d
 
 torch.set_num_threads(1)
@@ -116,3 +116,13 @@ def test_time_is_pooled_to_mean_maximum_and_keyframe():
     features[0, 0, 3:6, 0, 0] = torch.tensor([3.0, 6.0, 9.0])
     assert pool_time(features).flatten().tolist() == [18 / 8, 9.0, 6.0]
     assert pool_time(features[:, :, :1]).shape == (1, 3, 1, 1)
+
+
+def test_place_and_size_of_a_box_are_seen():
+    """RoIAlign alone would give the same answer for a person below the camera and one at the rim of an even picture."""
+    model = build_model("slowfast", num_classes=3, **TINY).eval()
+    boxes = torch.tensor([[0.4, 0.4, 0.6, 0.6], [0.7, 0.4, 0.9, 0.6], [0.45, 0.45, 0.55, 0.55]])
+    with torch.no_grad():
+        logits = model(torch.zeros(1, 3, 16, 40, 60), [boxes])
+    assert not torch.allclose(logits[0], logits[1], atol=1e-3) and not torch.allclose(logits[0], logits[2], atol=1e-3)
+    assert describe_boxes(boxes[:1]).tolist()[0] == pytest.approx([0, 0, 0.6931, 0.6931], abs=1e-4)

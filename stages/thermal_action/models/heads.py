@@ -23,12 +23,27 @@ def pool_time(features: Tensor) -> Tensor:
     return torch.cat([features.mean(dim=2), features.amax(dim=2), moment], dim=1)
 
 
+def coordinate_maps(like: Tensor) -> Tensor:
+    """x, y in [-1, 1] and the distance from the middle, as channels [B, 3, h, w] beside a feature map."""
+    y = torch.linspace(-1, 1, like.shape[2], device=like.device, dtype=like.dtype)
+    x = torch.linspace(-1, 1, like.shape[3], device=like.device, dtype=like.dtype)
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    return torch.stack([x, y, torch.hypot(x, y)]).expand(len(like), -1, -1, -1)
+
+
+def describe_boxes(boxes: Tensor) -> Tensor:
+    """Boxes [N, 4] in [0, 1] -> [N, 4]: centre from -1 to 1, logarithm of width and height (1 is a tenth of the picture)."""
+    size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3)
+    return torch.cat([boxes[:, :2] + boxes[:, 2:] - 1, (10 * size).log()], dim=1)
+
+
 class RoIActionHead(nn.Module):
     """Classifies each person from its box on the time-pooled maps and from the scene around it.
 
     The box is read twice by RoIAlign (He et al., Mask R-CNN, 2017): as given, and expanded by `context`, so that what
-    a person lies on or leans against is seen; the mean of the whole map tells the room. Every map is first reduced
-    to `hidden` channels, which keeps the classifier small for a few hundred training windows.
+    a person lies on or leans against is seen; with `scene` the mean of the whole map tells the room. RoIAlign forgets where
+    a box is and how large, and a ceiling camera needs both: who stands is a disc below it and a radial rod at the rim, who
+    lies is a rod everywhere. So the map carries its coordinates, and the classifier the box.
     """
 
     def __init__(
@@ -46,13 +61,14 @@ class RoIActionHead(nn.Module):
         self.roi_size = roi_size
         self.context = context
         self.scene = scene
-        self.reduce = nn.Sequential(nn.Conv2d(in_channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU())
+        self.reduce = nn.Sequential(nn.Conv2d(in_channels + 3, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU())
         self.dropout = nn.Dropout(dropout)
-        self.classify = nn.Linear(hidden * (4 + scene), num_classes)
+        self.classify = nn.Linear(hidden * (4 + scene) + 4, num_classes)
 
     def forward(self, feature_map: Tensor, boxes: list[Tensor]) -> Tensor:
         """feature_map [B, C, h, w], boxes: B tensors [N_i, 4] in [0, 1] -> logits [sum N_i, num_classes]."""
-        feature_map = self.reduce(feature_map).float()  # RoIAlign on the CPU has no half precision
+        feature_map = self.reduce(torch.cat([feature_map, coordinate_maps(feature_map)], dim=1))
+        feature_map = feature_map.float()  # RoIAlign on the CPU has no half precision
         owner = torch.cat([box.new_full((len(box), 1), index) for index, box in enumerate(boxes)])
         boxes = torch.cat(boxes)
         size = boxes.new_tensor([feature_map.shape[3], feature_map.shape[2]]).repeat(2)
@@ -63,4 +79,5 @@ class RoIActionHead(nn.Module):
             described += [person.mean(dim=(2, 3)), person.amax(dim=(2, 3))]
         if self.scene:
             described.append(feature_map.mean(dim=(2, 3))[owner[:, 0].long()])
-        return self.classify(self.dropout(torch.cat(described, dim=1)))
+        seen = self.dropout(torch.cat(described, dim=1))
+        return self.classify(torch.cat([seen, describe_boxes(boxes)], dim=1))
