@@ -8,23 +8,20 @@ run  python stages/train.py   killed at any moment and run again, it goes on aft
 
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from dvclive import Live
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 from tqdm import tqdm
 
 from thermal_action import InputError
-from thermal_action.dataset import ThermalActionDataset, collate_fn
 from thermal_action.files import file_sha256, fingerprint, read_json
 from thermal_action.models import build_model
 from thermal_action.params import Field, read_params, run, section
 from thermal_action.runtime import Runtime
-from thermal_action.splits import Window, split_windows
 from thermal_action.training.checkpoints import Progress, UnfinishedRun, save_model
 from thermal_action.training.engine import (
     Learner,
@@ -33,9 +30,9 @@ from thermal_action.training.engine import (
     score,
     train_one_epoch,
 )
+from thermal_action.training.loaders import Loaders, open_loaders
 from thermal_action.training.losses import build_loss
 from thermal_action.training.schedules import build_optimizer, build_schedule, lr_factor
-from thermal_action.transforms import ThermalActionTransform
 
 FRAMES, ANNOTATIONS, REPORT = Path("data/frames"), Path("data/annotations"), Path("metrics/validation_report.json")
 BEST, CURVES = Path("models/best.pt"), Path("metrics/training")
@@ -110,17 +107,6 @@ class Train:
     augment: Augment
 
 
-@dataclass
-class Loaders:
-    """What a run reads. `inner` is None unless an inner validation side was carved out of the training side."""
-
-    train: DataLoader
-    inner: DataLoader | None
-    val: DataLoader
-    label_counts: np.ndarray
-    info: dict  # what the model file says about its input
-
-
 def check_choices(model: Model, params: Train) -> None:
     """What no single field can know."""
     if model.tau % model.alpha:
@@ -136,53 +122,6 @@ def check_choices(model: Model, params: Train) -> None:
 def require_valid_data() -> None:
     if read_json(REPORT).get("ok") is not True:
         raise InputError(f"{REPORT} does not say ok: correct what it lists under `problems` and run `dvc repro validate`")
-
-
-def carve_inner_side(data: ThermalActionDataset, fraction: float, seed: int) -> tuple[list[int], list[int]]:
-    """Sample indices to train on and to choose the best epoch by: whole recordings, and no frame on both sides."""
-    windows = []
-    for index, sample in enumerate(data.samples):
-        first_ms, last_ms = data.window_times(index)
-        windows.append(Window(sample.image_id, sample.recording, sample.mac_address, sample.timestamp, first_ms, last_ms,
-                              tuple(sample.labels.tolist())))
-    split = split_windows(windows, by="recording", val_fraction=fraction, seed=seed, recording_spans={}, session_gap_s=0,
-                          block_s=1)
-    place = {sample.image_id: index for index, sample in enumerate(data.samples)}
-    print(f"train: the best epoch is chosen on {len(split.val)} of the {len(windows)} training windows;"
-          f" {len(split.purged)} that share frames with them are left out")
-    return [place[name] for name in split.train], [place[name] for name in split.val]
-
-
-def open_data(model: Model, params: Train, runtime: Runtime, pin_memory: bool) -> Loaders:
-    look = {"temperature_range": (model.input.min_c, model.input.max_c), "background": model.input.background}
-    window = read_json(ANNOTATIONS / "train.json").get("info", {}).get("window")
-    if window is None:
-        raise InputError(f"{ANNOTATIONS / 'train.json'} does not say what its windows are (info.window): run `dvc repro coco`")
-
-    def dataset(side: str, transform: ThermalActionTransform) -> ThermalActionDataset:
-        return ThermalActionDataset(FRAMES, ANNOTATIONS / f"{side}.json", transform, window["length"],
-                                    sampling=window["sampling"], period_ms=window["period_ms"], seed=params.seed)
-
-    def loader(data: Dataset, shuffle: bool) -> DataLoader:
-        # one replica: the order of an epoch depends on (seed, epoch) alone
-        sampler = DistributedSampler(data, num_replicas=1, rank=0, shuffle=shuffle, seed=params.seed)
-        return DataLoader(data, params.batch_size, sampler=sampler, collate_fn=collate_fn, num_workers=runtime.workers,
-                          persistent_workers=runtime.workers > 0, pin_memory=pin_memory,
-                          generator=torch.Generator())  # its own, so that workers do not shift the random numbers of dropout
-
-    train = dataset("train", ThermalActionTransform(True, **look, **asdict(params.augment)))
-    val = dataset("val", ThermalActionTransform(False, **look))
-    if train.classes != val.classes or train.frame_size != val.frame_size:
-        raise InputError(f"{ANNOTATIONS}: train.json and val.json differ in classes or frame size: run `dvc repro coco`")
-    chosen, inner = list(range(len(train))), None
-    if params.select == "inner":
-        chosen, inner_indices = carve_inner_side(train, params.inner_val_fraction, params.seed)
-        inner = loader(Subset(dataset("train", ThermalActionTransform(False, **look)), inner_indices), shuffle=False)
-    counts = train.label_counts(chosen)
-    if not counts.sum():
-        raise InputError(f"{ANNOTATIONS / 'train.json'} has no person to learn from: change coco.split_by or coco.val_fraction")
-    info = {"classes": train.classes, "frame_size": list(train.frame_size), "window": window, "transform": look}
-    return Loaders(loader(Subset(train, chosen), shuffle=True), inner, loader(val, shuffle=False), counts, info)
 
 
 def build_learner(model: Model, params: Train, loaders: Loaders, device: torch.device) -> Learner:
@@ -253,7 +192,10 @@ def main() -> None:
     device = choose_device(runtime.device)
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
-    loaders = open_data(model, params, runtime, pin_memory=device.type == "cuda")
+    look = {"temperature_range": (model.input.min_c, model.input.max_c), "background": model.input.background}
+    loaders = open_loaders(FRAMES, ANNOTATIONS, look=look, augment=asdict(params.augment), batch_size=params.batch_size,
+                           seed=params.seed, inner_val_fraction=params.inner_val_fraction if params.select == "inner" else None,
+                           workers=runtime.workers, pin_memory=device.type == "cuda")
     learner = build_learner(model, params, loaders, device)
     loss = build_loss(params.loss, torch.from_numpy(loaders.label_counts), class_weights=params.class_weights,
                       effective_beta=params.effective_beta, label_smoothing=params.label_smoothing,

@@ -103,3 +103,8 @@ def test_the_library_never_imports_a_stage_and_arrows_point_down():
     for name in low:
         modules = imported_modules(STAGES / "thermal_action" / f"{name}.py")
         assert not [module for module in modules if module.startswith(high)], name
+
+
+def test_readme_shows_the_table_that_the_pipeline_wrote():
+    # the results of the commit, not of a memory: copy metrics/results.md into README after `make repro`
+    assert (ROOT / "metrics/results.md").read_text().strip() in (ROOT / "README.md").read_text()

@@ -15,6 +15,7 @@ from conftest import Project
 from thermal_action import InputError
 from thermal_action.dataset import ThermalActionDataset
 from thermal_action.training.checkpoints import load_model
+from thermal_action.training.loaders import carve_inner_side
 from tiny import SEVEN_ACTIONS, write_archive
 
 TRAIN = {
@@ -199,7 +200,7 @@ def test_inner_side_shares_no_frame_with_training(ready):
     """Else the epoch is chosen on frames that were learnt by heart."""
     data = ThermalActionDataset(train.FRAMES, train.ANNOTATIONS / "train.json", None, 16)
     learnt, chosen_by = ([(data.samples[index].mac_address, *data.window_times(index), data.samples[index].recording)
-                          for index in side] for side in train.carve_inner_side(data, 0.4, seed=1))
+                          for index in side] for side in carve_inner_side(data, 0.4, seed=1))
     assert learnt and chosen_by and not {span[3] for span in learnt} & {span[3] for span in chosen_by}
     assert not any(a[0] == b[0] and a[1] <= b[2] and b[1] <= a[2] for a in learnt for b in chosen_by)
 
