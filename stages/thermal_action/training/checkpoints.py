@@ -29,8 +29,9 @@ def save_model(path: str | Path, model: nn.Module, info: dict[str, Any]) -> None
     if missing:
         raise ValueError(f"info lacks {sorted(missing)}")
     weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-    with replacing(path) as temporary:
-        torch.save({"format": FORMAT, "state_dict": weights, **info}, temporary)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        # into an open file: given a path, torch writes its name into the archive, and equal models would differ in bytes
+        torch.save({"format": FORMAT, "state_dict": weights, **info}, file)
 
 
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
