@@ -49,6 +49,11 @@ def judge_frames(scans: Sequence[checks.RecordingScan], limits: Limits) -> Verdi
     if pairs:
         shared = sum(pair["frames"] for pair in pairs)
         verdict.warnings.append(f"{len(pairs)} pairs of recordings share {shared} frames of one device and time")
+    dead = [scan for scan in scans if scan.dead_pixels]
+    if dead:
+        row, column, deviation = dead[0].dead_pixels[0]
+        verdict.warnings.append(f"{len(dead)} recordings have dead pixels, {dead[0].recording} at row {row}, column {column} "
+                                f"({deviation:+.1f} C)")
     steps = [np.diff(scan.timestamps) for scan in scans]
     verdict.counts = {
         "recordings": len(scans),
@@ -76,10 +81,6 @@ def judge_recording(scan: checks.RecordingScan, limits: Limits, verdict: Verdict
         verdict.problems.append(f"{scan.recording}: {damaged:.1%} of the frames had lost pixels, above max_damaged_share")
     if stuck > limits.max_stuck_share:
         verdict.problems.append(f"{scan.recording}: {stuck:.1%} of the frames repeat the one before, above max_stuck_share")
-    if scan.dead_pixels:
-        row, column, deviation = scan.dead_pixels[0]
-        verdict.warnings.append(f"{scan.recording}: {len(scan.dead_pixels)} dead pixels, the first at row {row}, column {column} "
-                                f"({deviation:+.1f} C)")
 
 
 def judge_annotations(sides: Mapping[str, Sequence[Sample]], classes: Sequence[str], scans: Sequence[checks.RecordingScan],
