@@ -31,8 +31,7 @@ class Validate:
     limits: Limits
 
 
-def scan_recordings(sides: dict[str, list[Sample]], dead_pixel_c: float) -> list[checks.RecordingScan]:
-    info = read_json(FRAMES / "sensor_info.json")
+def scan_recordings(info: dict, sides: dict[str, list[Sample]], dead_pixel_c: float) -> list[checks.RecordingScan]:
     samples = [sample for side in sides.values() for sample in side]
     for sample in samples:
         if sample.recording not in info:
@@ -102,9 +101,11 @@ def main() -> None:
     for side in ("train", "val"):
         sides[side], classes = read_annotations(ANNOTATIONS / f"{side}.json")
     info = read_json(ANNOTATIONS / "train.json")["info"]
-    scans = scan_recordings(sides, params.limits.dead_pixel_c)
+    recordings = read_json(FRAMES / "sensor_info.json")
+    scans = scan_recordings(recordings, sides, params.limits.dead_pixel_c)
     verdict = (judge_frames(scans, params.limits) + judge_annotations(sides, classes, scans, params.limits)
                + judge_split(sides, scans, info))
+    verdict.counts["duplicate_frames"] = sum(entry["duplicate_frames"] for entry in recordings.values())
     with replacing_folder(METRICS / "validation") as folder:
         draw_samples(sides, classes, info["window"], folder, params.num_samples)
     write_json(METRICS / "dataset_stats.json", describe(sides, classes, scans, verdict.counts))
