@@ -18,7 +18,7 @@ from tqdm import tqdm
 from thermal_action import InputError
 from thermal_action.files import replacing_folder, write_json
 from thermal_action.params import Field, read_params, run, section
-from thermal_action.raw import PayloadFormat, device_of, ordered_frames, read_query
+from thermal_action.raw import PayloadFormat, device_of, ordered_frames, pages, read_page, read_query
 from thermal_action.recordings import PixelRepair, RepairCounts, write_recording
 from thermal_action.runtime import Runtime
 
@@ -59,7 +59,7 @@ def decode_frames(folder: Path, payload: PayloadFormat, shape: tuple[int, int],
 def convert_recording(recording: str, received: dict, mac_address: str, target: Path, params: Hdf5) -> dict:
     """Writes one recording and returns its entry of sensor_info.json."""
     folder, counts = RAW / "frames" / recording, RepairCounts()
-    first, _ = next(ordered_frames(folder))
+    first = next(read_page(pages(folder)[0]))
     shape = (first.height, first.width)
     frames = decode_frames(folder, PayloadFormat(**received["payload"]), shape, counts)
     write_recording(target / f"{recording}.h5", frames, sensor_id=recording, mac_address=mac_address, height=shape[0],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from conftest import ROOT
+from conftest import ROOT, merge
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SEVEN = ["sitting", "standing", "walking", "lying down-lying with risk", "transition-normal transition",
@@ -64,20 +64,12 @@ def tiny_repository(folder: Path) -> Clone:
             shutil.copy2(ROOT / name, folder / name)
     yaml = YAML()
     params = yaml.load(folder / "params.yaml")
-    update(params, TINY)
+    merge(params, TINY)
     yaml.dump(params, folder / "params.yaml")
     clone = Clone(folder)
     clone.run("git", "init", "--quiet")
     clone.commit("tiny")
     return clone
-
-
-def update(target: dict, changes: dict) -> None:
-    for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(target.get(key), dict) and key != "class_weights":
-            update(target[key], value)
-        else:
-            target[key] = value
 
 
 @pytest.fixture(scope="module")
