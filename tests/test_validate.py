@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from thermal_action.annotations import Sample
-from thermal_action.checks import box_contrast, find_conflicts, find_dead_pixels, iou, shared_windows
+from thermal_action.checks import box_contrast, find_conflicts, find_dead_pixels, shared_windows
 
 
 def report(project):
@@ -137,11 +137,6 @@ def test_shared_windows_are_compared_by_device_and_time():
     val = [sample("b", 2, [0], [0], [[0, 0, 1, 1]]), sample("c", 2, [0], [0], [[0, 0, 1, 1]], mac="n")]
     assert shared_windows(train, val, lambda sample: np.array([10, 20, 30])) == {
         "frames": 3, "val_windows": 1, "val_windows_share": 0.5}
-
-
-def test_iou_of_known_boxes():
-    others = np.array([[1, 1, 3, 3], [5, 5, 6, 6], [0, 0, 2, 2]])
-    assert iou(np.array([0, 0, 2, 2]), others).tolist() == pytest.approx([1 / 7, 0, 1])
 
 
 def test_the_real_recordings_show_their_208_damaged_and_their_shared_frames(project, thermal_v1):

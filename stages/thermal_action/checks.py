@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from thermal_action.annotations import Sample
+from thermal_action.boxes import intersection_over_union, pixels, sizes
 from thermal_action.recordings import CHUNK_FRAMES, Recording, Sampling, window_indices
 
 # annotators draw boxes by eye: two boxes of one person in one frame overlap at least this much (IoU)
@@ -70,17 +71,13 @@ def box_contrast(frame: np.ndarray, box: np.ndarray) -> float:
 
     `frame` (H, W) C; `box` x1, y1, x2, y2 in [0, 1]. NaN for a box without a pixel or a ring.
     """
-    height, width = frame.shape
-    x1, y1 = int(np.floor(box[0] * width)), int(np.floor(box[1] * height))
-    x2, y2 = int(np.ceil(box[2] * width)), int(np.ceil(box[3] * height))
-    inside = frame[y1:y2, x1:x2]
-    outer = (slice(max(y1 - 3, 0), y2 + 3), slice(max(x1 - 3, 0), x2 + 3))
+    inside, outer = pixels(box, *frame.shape), pixels(box, *frame.shape, margin=3)
     ring = np.ones(frame.shape, dtype=bool)
-    ring[y1:y2, x1:x2] = False
+    ring[inside] = False
     surroundings = frame[outer][ring[outer]]
-    if not inside.size or not surroundings.size:
+    if not frame[inside].size or not surroundings.size:
         return float("nan")
-    return float(np.percentile(inside, 90) - np.median(surroundings))
+    return float(np.percentile(frame[inside], 90) - np.median(surroundings))
 
 
 def find_dead_pixels(mean: np.ndarray, spread: np.ndarray, deviation_c: float) -> list[tuple[int, int, float]]:
@@ -149,14 +146,6 @@ def shared_between_recordings(scans: Sequence[RecordingScan]) -> tuple[list[dict
     return pairs, conflicts
 
 
-def iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union of one box with many: x1, y1, x2, y2 -> (n,)."""
-    sides = np.clip(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0, None)
-    intersection = sides.prod(1)
-    areas = (others[:, 2:] - others[:, :2]).prod(1) + (box[2:] - box[:2]).prod()
-    return intersection / np.maximum(areas - intersection, 1e-12)
-
-
 def find_conflicts(samples: Sequence[Sample], classes: Sequence[str]) -> tuple[list[str], list[str]]:
     """Sentences on identities (one object_id twice in a frame) and on labels (one person, one time, two actions)."""
     identity, label = [], []
@@ -170,7 +159,8 @@ def find_conflicts(samples: Sequence[Sample], classes: Sequence[str]) -> tuple[l
     for persons in by_frame.values():
         for number, (image, box, name, object_id) in enumerate(persons):
             for other_image, other_box, other_name, other_id in persons[number + 1 :]:
-                one_person = iou(box, other_box[None])[0] > SAME_PERSON_IOU and (image != other_image or object_id == other_id)
+                one_person = (intersection_over_union(box, other_box) > SAME_PERSON_IOU
+                              and (image != other_image or object_id == other_id))
                 if one_person and name != other_name:
                     label.append(f"{image} calls a person {classes[name]!r}, {other_image} at the same time "
                                  f"{classes[other_name]!r}")
@@ -181,7 +171,7 @@ def box_problems(samples: Sequence[Sample]) -> list[str]:
     """Boxes with no area inside the frame."""
     problems = []
     for sample in samples:
-        sides = (sample.boxes[:, 2:] - sample.boxes[:, :2]) * (sample.width, sample.height)
+        sides = sizes(sample.boxes) * (sample.width, sample.height)
         for person in np.flatnonzero((sides < 0.5).any(1)):
             width, height = sides[person]
             problems.append(f"{sample.image_id}: person {person} has a box of {width:.1f}x{height:.1f} pixels inside the frame")

@@ -24,9 +24,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from thermal_action.annotations import Sample
+from thermal_action.boxes import centres, intersection_over_union, pixels, sizes
 from thermal_action.dataset import ThermalActionDataset
 from thermal_action.scoring.classification import score_classification
-from thermal_action.scoring.detection import intersection_over_union
 
 # keyframes are annotated about every second: one that far outside a window still tells where somebody stood in it
 REACH_MS = 2000
@@ -91,13 +91,9 @@ def closest_label(train: Places, labels: np.ndarray, box: np.ndarray, time: int,
     distance = np.abs(train.time[candidates] - time)
     first = candidates[np.lexsort((train.keyframe[candidates], train.time[candidates], distance))[0]]
     present = np.flatnonzero(train.keyframe == train.keyframe[first])
-    overlap = intersection_over_union(np.tile(box, (len(present), 1)), train.boxes[present])
-    apart = np.linalg.norm(centres(train.boxes[present]) - centres(box[None]), axis=1)
+    overlap = intersection_over_union(box, train.boxes[present])
+    apart = np.linalg.norm(centres(train.boxes[present]) - centres(box), axis=1)
     return int(labels[present[np.lexsort((apart, -overlap))[0]]])
-
-
-def centres(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
 def box_position(train: Places, labels: np.ndarray, val: Places, num_classes: int, seed: int) -> np.ndarray:
@@ -108,8 +104,8 @@ def box_position(train: Places, labels: np.ndarray, val: Places, num_classes: in
 
 def describe_boxes(boxes: np.ndarray) -> np.ndarray:
     """(cx, cy, w, h, distance from the picture's centre) of boxes [N, 4]: float [N, 5]."""
-    centre, size = centres(boxes), boxes[:, 2:] - boxes[:, :2]
-    return np.column_stack([centre, size, np.linalg.norm(centre - 0.5, axis=1)])
+    centre = centres(boxes)
+    return np.column_stack([centre, sizes(boxes), np.linalg.norm(centre - 0.5, axis=1)])
 
 
 def background_only(train: Places, labels: np.ndarray, train_rooms: np.ndarray, val: Places, val_rooms: np.ndarray,
@@ -234,9 +230,8 @@ def blank_persons(frames: np.ndarray, boxes: np.ndarray, cell: int = 4, margin: 
     """
     height, width = frames.shape[1:]
     visible = np.ones((height, width), dtype=bool)
-    for x1, y1, x2, y2 in boxes:
-        top, left = max(int(np.floor(y1 * height)) - margin, 0), max(int(np.floor(x1 * width)) - margin, 0)
-        visible[top : int(np.ceil(y2 * height)) + margin, left : int(np.ceil(x2 * width)) + margin] = False
+    for box in boxes:
+        visible[pixels(box, height, width, margin)] = False
     rows, columns = np.arange(0, height, cell), np.arange(0, width, cell)
     median = np.where(visible, np.median(frames, axis=0), 0)
     sums, counts = (np.add.reduceat(np.add.reduceat(pixels, rows, axis=0), columns, axis=1)

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from thermal_action.boxes import intersection_over_union
 from thermal_action.scoring.classification import precision_recall
 
 ROWS_PER_IMAGE = 50
@@ -151,14 +152,6 @@ def match(truth_key: np.ndarray, truth_boxes: np.ndarray, key: np.ndarray, boxes
     true = np.zeros(len(key), dtype=bool)
     true[candidates[reaches][np.unique(box[place[reaches]], return_index=True)[1]]] = True
     return true
-
-
-def intersection_over_union(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """float [n] of n pairs of boxes [n, 4] x1, y1, x2, y2; 0 where both are empty."""
-    sides = np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])
-    shared = np.prod(np.maximum(sides, 0), axis=1)
-    union = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) + np.prod(others[:, 2:] - others[:, :2], axis=1) - shared
-    return np.divide(shared, union, out=np.zeros(len(boxes)), where=union > 0)
 
 
 def average_precision(scores: np.ndarray, true: np.ndarray, support: int) -> float:
