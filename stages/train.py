@@ -20,6 +20,7 @@ from tqdm import tqdm
 from thermal_action import InputError
 from thermal_action.files import file_sha256, fingerprint, read_json
 from thermal_action.models import build_model
+from thermal_action.models.options import Model, architecture, check_model
 from thermal_action.params import Field, read_params, run, section
 from thermal_action.runtime import Runtime
 from thermal_action.training.checkpoints import Progress, UnfinishedRun, save_model
@@ -37,31 +38,6 @@ from thermal_action.training.schedules import build_optimizer, build_schedule, l
 FRAMES, ANNOTATIONS, REPORT = Path("data/frames"), Path("data/annotations"), Path("metrics/validation_report.json")
 BEST, CURVES = Path("models/best.pt"), Path("metrics/training")
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-@section
-class Input:
-    min_c: Annotated[float, Field(ge=-50, le=200)]
-    max_c: Annotated[float, Field(ge=-50, le=200)]
-    background: Literal["absolute", "window_median"]
-
-
-@section
-class Model:
-    name: Literal["slowfast"]
-    depth: Literal[18, 50, 101]
-    width: Annotated[int, Field(ge=4, le=256)]  # channels
-    tau: Annotated[int, Field(ge=1, le=64)]  # frames
-    alpha: Annotated[int, Field(ge=1, le=64)]
-    beta: Annotated[int, Field(ge=1, le=64)]
-    spatial_stride: Literal[4, 8, 16, 32]  # pixels
-    stem_kernel: Literal[3, 5, 7]  # pixels
-    hidden: Annotated[int, Field(ge=4, le=4096)]  # channels
-    roi_size: Annotated[int, Field(ge=1, le=14)]  # cells
-    context: Annotated[float, Field(ge=1, le=10)]  # times the box
-    scene: bool
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    input: Input
 
 
 @section
@@ -109,12 +85,7 @@ class Train:
 
 def check_choices(model: Model, params: Train) -> None:
     """What no single field can know."""
-    if model.tau % model.alpha:
-        raise InputError(f"params.yaml: model.tau {model.tau} must be a multiple of model.alpha {model.alpha}")
-    if model.width % model.beta:
-        raise InputError(f"params.yaml: model.width {model.width} must be a multiple of model.beta {model.beta}")
-    if model.input.min_c >= model.input.max_c:
-        raise InputError(f"params.yaml: model.input.min_c {model.input.min_c} must be below max_c {model.input.max_c}")
+    check_model(model)
     if params.optimizer == "sgd" and params.nesterov and params.momentum == 0:
         raise InputError("params.yaml: train.nesterov needs a train.momentum above 0")
 
@@ -134,11 +105,6 @@ def build_learner(model: Model, params: Train, loaders: Loaders, device: torch.d
     schedule = build_schedule(optimizer, factor, -(-len(loaders.train) // params.accumulate))
     scaler = torch.amp.GradScaler(device.type, enabled=params.precision == "fp16")
     return Learner(network, optimizer, schedule, scaler, average_weights(network, params.ema) if params.ema else None)
-
-
-def architecture(model: Model) -> dict:
-    """The arguments of `build_model`, which the model file keeps."""
-    return {name: value for name, value in asdict(model).items() if name != "input"}
 
 
 def fingerprint_run(model: Model, params: Train) -> str:

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.ops import roi_align
 
 
@@ -37,7 +38,60 @@ def describe_boxes(boxes: Tensor) -> Tensor:
     return torch.cat([boxes[:, :2] + boxes[:, 2:] - 1, (10 * size).log()], dim=1)
 
 
-class RoIActionHead(nn.Module):
+class CosineClassifier(nn.Module):
+    """Cosines [N, classes] of descriptions [N, D] and a direction per class (Gidaris and Komodakis, CVPR 2018).
+
+    They lie in [-1, 1], so a softmax needs a scale: `scale` multiplies them, except for losses that bring their own (LDAM).
+    """
+
+    def __init__(self, features: int, num_classes: int, scale: float = 16.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_classes, features))
+        self.scale = scale
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.scale * functional.linear(functional.normalize(features), functional.normalize(self.weight))
+
+
+CLASSIFIERS = {"linear": nn.Linear, "cosine": CosineClassifier}
+
+
+class Head(nn.Module):
+    """Describes each person (or clip) by numbers, and classifies those."""
+
+    def __init__(self, features: int, num_classes: int, classifier: str, dropout: float):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.classify = CLASSIFIERS[classifier](features, num_classes)
+
+    def describe(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
+        """maps: one [B, C_i, T_i, h, w] per pathway; boxes: B tensors [N_i, 4] in [0, 1] -> [sum N_i, D]."""
+        raise NotImplementedError
+
+    def forward(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
+        """As describe, but logits [sum N_i, num_classes]."""
+        return self.classify(self.describe(maps, boxes))
+
+
+class ClipHead(Head):
+    """One row a window: mean and maximum over time and picture of the reduced maps."""
+
+    def __init__(self, in_channels: int, num_classes: int, *, classifier: str, hidden: int, dropout: float):
+        super().__init__(2 * hidden, num_classes, classifier, dropout)
+        self.reduce = nn.Sequential(nn.Conv2d(3 * in_channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU())
+
+    def describe(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
+        """As Head.describe. Every window has one box, the whole picture, or none, and then no row."""
+        reduced = self.reduce(torch.cat([pool_time(features) for features in maps], dim=1))
+        described = self.dropout(torch.cat([reduced.mean(dim=(2, 3)), reduced.amax(dim=(2, 3))], dim=1))
+        return described[[index for index, box in enumerate(boxes) for _ in range(len(box))]]
+
+
+class RoIHead(Head):
     """Classifies each person from its box on the time-pooled maps and from the scene around it.
 
     The box is read twice by RoIAlign (He et al., Mask R-CNN, 2017): as given, and expanded by `context`, so that what
@@ -51,22 +105,22 @@ class RoIActionHead(nn.Module):
         in_channels: int,
         num_classes: int,
         *,
+        classifier: str,
         hidden: int,
         roi_size: int,
         context: float,
         scene: bool,
         dropout: float,
     ):
-        super().__init__()
+        super().__init__(hidden * (4 + scene) + 4, num_classes, classifier, dropout)
         self.roi_size = roi_size
         self.context = context
         self.scene = scene
-        self.reduce = nn.Sequential(nn.Conv2d(in_channels + 3, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU())
-        self.dropout = nn.Dropout(dropout)
-        self.classify = nn.Linear(hidden * (4 + scene) + 4, num_classes)
+        self.reduce = nn.Sequential(nn.Conv2d(3 * in_channels + 3, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU())
 
-    def forward(self, feature_map: Tensor, boxes: list[Tensor]) -> Tensor:
-        """feature_map [B, C, h, w], boxes: B tensors [N_i, 4] in [0, 1] -> logits [sum N_i, num_classes]."""
+    def describe(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
+        """As Head.describe."""
+        feature_map = torch.cat([pool_time(features) for features in maps], dim=1)
         feature_map = self.reduce(torch.cat([feature_map, coordinate_maps(feature_map)], dim=1))
         feature_map = feature_map.float()  # RoIAlign on the CPU has no half precision
         owner = torch.cat([box.new_full((len(box), 1), index) for index, box in enumerate(boxes)])
@@ -79,5 +133,4 @@ class RoIActionHead(nn.Module):
             described += [person.mean(dim=(2, 3)), person.amax(dim=(2, 3))]
         if self.scene:
             described.append(feature_map.mean(dim=(2, 3))[owner[:, 0].long()])
-        seen = self.dropout(torch.cat(described, dim=1))
-        return self.classify(torch.cat([seen, describe_boxes(boxes)], dim=1))
+        return torch.cat([self.dropout(torch.cat(described, dim=1)), describe_boxes(boxes)], dim=1)

@@ -1,16 +1,13 @@
-"""SlowFast (Feichtenhofer et al., ICCV 2019) for small thermal pictures, with a head that classifies each person.
+"""SlowFast (Feichtenhofer et al., ICCV 2019) for small thermal pictures.
 
 The pathways come from pytorchvideo's builder; what differs from its Kinetics and AVA configurations is the spatial
 stride. Those end at 1/32 and 1/16, which of a 40 x 60 picture leaves 2 x 2 and 3 x 4 cells: neighbours melt together.
 """
 
-import torch
 from pytorchvideo.models.resnet import create_bottleneck_block
 from pytorchvideo.models.slowfast import create_slowfast
 from torch import Tensor, nn
 from torch.nn import functional
-
-from thermal_action.models.heads import RoIActionHead, pool_time
 
 # Spatial strides of (stem, pool, four stages) for each total stride. The early layers give way last: their maps are
 # the largest, so a stride there saves the most.
@@ -45,34 +42,25 @@ class SlowFast(nn.Module):
 
     width: channels of the slow stem (64 in the paper); the last stage has 32 times as many.
     depth: 18, 50 or 101 (blocks per stage as pytorchvideo has them: 18 is one bottleneck a stage).
-    spatial_stride: 4, 8, 16 or 32 pixels a cell of the map that the person boxes are read from.
-    in_channels: 1 takes the first channel of the three (thermal frames repeat one), 3 takes them all.
-    The remaining arguments are those of the head.
+    spatial_stride: 4, 8, 16 or 32 pixels a cell of the maps.
     """
 
     def __init__(
         self,
         *,
-        num_classes: int,
         in_channels: int = 1,
+        spatial_stride: int = 8,
         depth: int = 18,
         width: int = 16,
         tau: int = 8,
         alpha: int = 4,
         beta: int = 4,
-        spatial_stride: int = 8,
         stem_kernel: int = 3,
-        hidden: int = 128,
-        roi_size: int = 3,
-        context: float = 2.0,
-        scene: bool = True,
-        dropout: float = 0.5,
     ):
         super().__init__()
         if tau % alpha or width % beta:
             raise ValueError(f"tau {tau} must be a multiple of alpha {alpha}, and width {width} one of beta {beta}")
         stem, pool, stages = SPATIAL_STRIDES[spatial_stride]
-        self.in_channels = in_channels
         self.slow_step = tau
         self.fast_step = tau // alpha
         pathways = create_slowfast(
@@ -91,21 +79,11 @@ class SlowFast(nn.Module):
             head_pool=nn.AdaptiveAvgPool3d,
         )
         self.stages = pathways.blocks[:-1]  # without the builder's pooling, which wants a fixed picture size
-        channels = width * 32 + width // beta * 32
-        self.head = RoIActionHead(
-            3 * channels,
-            num_classes,
-            hidden=hidden,
-            roi_size=roi_size,
-            context=context,
-            scene=scene,
-            dropout=dropout,
-        )
+        self.out_channels = width * 32 + width // beta * 32
 
-    def forward(self, frames: Tensor, boxes: list[Tensor]) -> Tensor:
-        """frames [B, 3, T, H, W] in [0, 1], boxes: B tensors [N_i, 4] in [0, 1] -> logits [sum N_i, classes]."""
-        frames = frames[:, : self.in_channels]
+    def forward(self, frames: Tensor) -> list[Tensor]:
+        """frames [B, in_channels, T, H, W] -> maps of the slow and of the fast pathway [B, C_i, T_i, h, w]."""
         pathways = [frames[:, :, :: self.slow_step], frames[:, :, :: self.fast_step]]
         for stage in self.stages:
             pathways = stage(pathways)
-        return self.head(torch.cat([pool_time(features) for features in pathways], dim=1), boxes)
+        return pathways

@@ -1,0 +1,45 @@
+"""What a network sees of a window: channels made of the temperature, their scale, and the size of the picture."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Channel = Literal["temperature", "foreground", "difference"]
+
+
+class Inputs(nn.Module):
+    """frames [B, 3, T, H, W] in [0, 1], whose channels repeat one -> [B, len(channels), T, rows, cols].
+
+    temperature: the frame itself, (x - mean) / std.
+    foreground: the frame without what stays, its pixel's median over the window, / std. Who lies still all the while vanishes
+        from it, so it goes beside the temperature, not in its place.
+    difference: the frame without the one before (0 at the first), / std: motion.
+    size: (rows, cols) of the picture after bilinear resampling; None leaves it as the sensor gave it.
+    """
+
+    def __init__(self, channels: Sequence[Channel], size: tuple[int, int] | None, mean: float, std: float):
+        super().__init__()
+        self.channels = tuple(channels)
+        self.size = size
+        self.mean = mean
+        self.std = std
+
+    def forward(self, frames: Tensor) -> Tensor:
+        frames = frames[:, 0]  # (B, T, H, W)
+        made = torch.stack([getattr(self, channel)(frames) for channel in self.channels], dim=1) / self.std
+        if self.size is None:
+            return made
+        resized = functional.interpolate(made.flatten(0, 1), self.size, mode="bilinear", antialias=False)
+        return resized.unflatten(0, made.shape[:2])
+
+    def temperature(self, frames: Tensor) -> Tensor:
+        return frames - self.mean
+
+    def foreground(self, frames: Tensor) -> Tensor:
+        return frames - frames[:, ::4].median(dim=1, keepdim=True).values  # every fourth frame tells it as well
+
+    def difference(self, frames: Tensor) -> Tensor:
+        return functional.pad(frames[:, 1:] - frames[:, :-1], (0, 0, 0, 0, 1, 0))

@@ -1,0 +1,74 @@
+"""The section `model` of params.yaml."""
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal
+
+from thermal_action import InputError
+from thermal_action.models.inputs import Channel
+from thermal_action.params import Field, section
+
+Name = Literal["thermal_tiny", "slowfast", "slowfast_r50", "slowfast_r101", "slowonly_r50", "c2d_r50", "i3d_r50", "r2plus1d_r50",
+               "csn_r101", "x3d_s", "x3d_m", "mvit_b", "cnn_lstm"]
+
+
+@section
+class Input:
+    min_c: Annotated[float, Field(ge=-50, le=200)]
+    max_c: Annotated[float, Field(ge=-50, le=200)]
+    background: Literal["absolute", "window_median"]
+    channels: Annotated[list[Channel], Field(min_length=1, max_length=3)]
+    size: Annotated[str, Field(pattern=r"^(native|[1-9]\d{1,3}x[1-9]\d{1,3})$")]  # rows x columns
+    mean: Annotated[float, Field(ge=0, le=1)]
+    std: Annotated[float, Field(gt=0, le=1)]
+
+
+@section
+class ThermalTiny:
+    width: Annotated[int, Field(ge=4, le=256)]  # channels
+
+
+@section
+class SlowFast:
+    depth: Literal[18, 50, 101]
+    width: Annotated[int, Field(ge=4, le=256)]  # channels
+    tau: Annotated[int, Field(ge=1, le=64)]  # frames
+    alpha: Annotated[int, Field(ge=1, le=64)]
+    beta: Annotated[int, Field(ge=1, le=64)]
+    stem_kernel: Literal[3, 5, 7]  # pixels
+
+
+@section
+class Model:
+    name: Name
+    spatial_stride: Literal[4, 8, 16, 32]  # pixels
+    head: Literal["roi", "clip"]
+    classifier: Literal["linear", "cosine"]
+    hidden: Annotated[int, Field(ge=4, le=4096)]  # channels
+    roi_size: Annotated[int, Field(ge=1, le=14)]  # cells
+    context: Annotated[float, Field(ge=1, le=10)]  # times the box
+    scene: bool
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    input: Input
+    thermal_tiny: ThermalTiny
+    slowfast: SlowFast
+
+
+def check_model(model: Model) -> None:
+    """What no single field can know; InputError names both."""
+    slowfast = model.slowfast
+    for name, divisor in (("tau", "alpha"), ("width", "beta")):
+        if getattr(slowfast, name) % getattr(slowfast, divisor):
+            raise InputError(f"params.yaml: model.slowfast.{name} {getattr(slowfast, name)} must be a multiple of"
+                             f" model.slowfast.{divisor} {getattr(slowfast, divisor)}")
+    if model.input.min_c >= model.input.max_c:
+        raise InputError(f"params.yaml: model.input.min_c {model.input.min_c} must be below max_c {model.input.max_c}")
+
+
+def architecture(model: Model) -> dict[str, Any]:
+    """The arguments of `build_model` but the number of classes, which the model file keeps."""
+    size = None if model.input.size == "native" else tuple(int(side) for side in model.input.size.split("x"))
+    head = {name: getattr(model, name) for name in ("classifier", "hidden", "roi_size", "context", "scene", "dropout")}
+    own = getattr(model, model.name, None)
+    return {"name": model.name, "spatial_stride": model.spatial_stride, "head": model.head, **head,
+            "channels": list(model.input.channels), "size": size, "mean": model.input.mean, "std": model.input.std,
+            "backbone": asdict(own) if own is not None else {}}
