@@ -98,7 +98,7 @@ def require_valid_data() -> None:
 def build_learner(model: Model, params: Train, loaders: Loaders, device: torch.device) -> Learner:
     torch.manual_seed(params.seed)
     network = build_model(**architecture(model), num_classes=len(loaders.info["classes"])).to(device)
-    optimizer = build_optimizer(network, params.optimizer, lr=params.lr, weight_decay=params.weight_decay,
+    optimizer = build_optimizer([(network.parameters(), 1.0)], params.optimizer, lr=params.lr, weight_decay=params.weight_decay,
                                 momentum=params.momentum, nesterov=params.nesterov)
     factor = lr_factor(params.schedule, epochs=params.epochs, warmup_epochs=params.warmup_epochs, final=params.final_lr,
                        milestones=tuple(params.milestones), gamma=params.gamma)

@@ -19,7 +19,7 @@ from thermal_action.training.schedules import build_optimizer, build_schedule, l
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
 COUNTS = torch.tensor([90, 9, 1])
-ARCHITECTURE = {"name": "slowfast", "width": 4, "beta": 2, "hidden": 8}
+ARCHITECTURE = {"name": "slowfast", "backbone": {"width": 4, "beta": 2}, "hidden": 8}
 INFO = {"model": ARCHITECTURE, "classes": ["a", "b", "c"], "transform": {"temperature_range": (5.0, 45.0)},
         "window": {"length": 16}, "frame_size": [16, 16], "training": {"epoch": 1}}
 
@@ -48,7 +48,7 @@ def make_batches(sizes, seed=0, classes=3):
 def make_learner(model=None, lr=0.1, ema=0.0, optimizer="sgd"):
     torch.manual_seed(0)
     model = model or Corner()
-    optimizer = build_optimizer(model, optimizer, lr=lr, weight_decay=0.01)
+    optimizer = build_optimizer([(model.parameters(), 1.0)], optimizer, lr=lr, weight_decay=0.01)
     schedule = build_schedule(optimizer, lr_factor("constant", epochs=10), 3)
     return Learner(model, optimizer, schedule, torch.amp.GradScaler("cpu", enabled=False),
                    average_weights(model, ema) if ema else None)
@@ -69,7 +69,7 @@ def test_learning_rate_warms_up_and_falls():
 
 def test_no_weight_decay_on_normalisation_and_biases():
     model = build_model(**ARCHITECTURE, num_classes=3)
-    decayed, plain = build_optimizer(model, "adamw", lr=0.1, weight_decay=0.3).param_groups
+    decayed, plain = build_optimizer([(model.parameters(), 1.0)], "adamw", lr=0.1, weight_decay=0.3).param_groups
     assert decayed["weight_decay"] == 0.3 and plain["weight_decay"] == 0
     assert min(p.ndim for p in decayed["params"]) == 2 and max(p.ndim for p in plain["params"]) == 1
     assert len(decayed["params"]) + len(plain["params"]) == len(list(model.parameters()))
@@ -199,7 +199,7 @@ def test_torn_and_outdated_model_files_are_refused_in_a_sentence(tmp_path):
         load_model(path)
     path.write_bytes(whole)
     content = torch.load(path, weights_only=True)
-    for change in ({"classes": ["a"]}, {"model": {"name": "gone"}}, {"model": ARCHITECTURE | {"depth": 50}}):
+    for change in ({"classes": ["a"]}, {"model": {"name": "gone"}}, {"model": ARCHITECTURE | {"hidden": 9}}):
         torch.save(content | change, path)
         with pytest.raises(InputError, match="weights of another version"):
             load_model(path)

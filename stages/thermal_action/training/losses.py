@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from thermal_action import InputError
+
 ClassWeights = Literal["none", "inverse", "effective"]
 
 
@@ -23,6 +25,14 @@ def weigh_classes(counts: Tensor, kind: ClassWeights, effective_beta: float = 0.
         "effective": lambda: (1 - effective_beta) / (1 - effective_beta**present),
     }[kind]()
     return (weights * counts.sum() / (weights * counts).sum()).float()
+
+
+def deferred(kind: ClassWeights, *, epoch: int, epochs: int, share: float) -> ClassWeights:
+    """Deferred re-weighting (Cao et al., NeurIPS 2019): no class weights in the first `share` of the epochs, then `kind`.
+
+    Features are best learned from persons as they come; the weights then move the borders between classes.
+    """
+    return kind if epoch > share * epochs else "none"
 
 
 class CrossEntropy(nn.Module):
@@ -54,35 +64,72 @@ class Focal(CrossEntropy):
 class BalancedSoftmax(CrossEntropy):
     """Cross-entropy of logits + tau log prior (Ren et al., NeurIPS 2020; tau 1): learns as if classes were equally frequent.
 
-    tau between 0 (plain cross-entropy) and 1 trades mean-class accuracy for top-1. A class without a training person has
-    no prior; it takes the largest one, which keeps it from winning unseen.
+    The prior is that of the persons `drawn` [C], so what a sampler made up for already is not made up for again. tau between
+    0 (plain cross-entropy) and 1 trades mean-class accuracy for top-1. A class without a training person has no prior; it
+    takes the largest one, which keeps it from winning unseen.
     """
 
-    def __init__(self, class_weights: Tensor, label_smoothing: float, counts: Tensor, tau: float):
+    def __init__(self, class_weights: Tensor, label_smoothing: float, drawn: Tensor, tau: float):
         super().__init__(class_weights, label_smoothing)
-        prior = torch.where(counts > 0, counts, counts.max()).float() / counts.sum()
+        prior = torch.where(drawn > 0, drawn, drawn.max()).float() / drawn.sum()
         self.register_buffer("shift", tau * prior.log())
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         return super().forward(logits + self.shift, labels)
 
 
+class LDAM(CrossEntropy):
+    """Label-distribution-aware margins (Cao et al., NeurIPS 2019): a person's own logit must win by a margin ~ n^(-1/4).
+
+    The rarest class that has persons gets `max_margin`. Margins are cosines, so the classifier must give cosines; `scale` is
+    what it multiplies them by (s of the paper).
+    """
+
+    def __init__(self, class_weights: Tensor, label_smoothing: float, counts: Tensor, max_margin: float, scale: float):
+        super().__init__(class_weights, label_smoothing)
+        rarity = counts.clamp(min=1).double() ** -0.25
+        margins = max_margin * (rarity / rarity[counts > 0].max()).clamp(max=1)
+        self.register_buffer("margins", (scale * margins).float())
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        own = functional.one_hot(labels, logits.shape[1])
+        return super().forward(logits - own * self.margins, labels)
+
+
 def build_loss(
     name: str,
     counts: Tensor,
     *,
+    drawn: Tensor | None = None,
     class_weights: ClassWeights = "none",
     effective_beta: float = 0.999,
     label_smoothing: float = 0.0,
     focal_alpha: float = 0.25,
     focal_gamma: float = 2.0,
     balance_tau: float = 1.0,
+    ldam_margin: float = 0.5,
+    scale: float = 1.0,
 ) -> nn.Module:
-    """Loss `name`: (logits [N, C], labels [N]) -> [N]. `counts` [C]: training persons of each class."""
+    """Loss `name`: (logits [N, C], labels [N]) -> [N].
+
+    counts [C]: training persons of each class. drawn [C]: how many of them the sampler shows in an epoch (None: each once).
+    scale: what the classifier multiplies its cosines by.
+    """
     weights = weigh_classes(counts, class_weights, effective_beta)
     losses: dict[str, Callable[[], nn.Module]] = {
         "cross_entropy": lambda: CrossEntropy(weights, label_smoothing),
         "focal": lambda: Focal(weights, label_smoothing, focal_alpha, focal_gamma),
-        "balanced_softmax": lambda: BalancedSoftmax(weights, label_smoothing, counts, balance_tau),
+        "balanced_softmax": lambda: BalancedSoftmax(weights, label_smoothing, counts if drawn is None else drawn, balance_tau),
+        "ldam": lambda: LDAM(weights, label_smoothing, counts, ldam_margin, scale),
     }
     return losses[name]()
+
+
+def check_loss(loss: str, *, classifier: str, class_weights: ClassWeights, sampler: str) -> None:
+    """InputError for a loss that cannot work with the classifier, and for a skew made up for twice."""
+    if loss == "ldam" and classifier != "cosine":
+        raise InputError(f"params.yaml: train.loss ldam sets margins between cosines, and model.classifier is {classifier}: set"
+                         " it to cosine")
+    if class_weights != "none" and sampler != "shuffle":
+        raise InputError(f"params.yaml: train.class_weights {class_weights} and train.sampler {sampler} make up for the same skew"
+                         " twice: set class_weights to none or sampler to shuffle")
