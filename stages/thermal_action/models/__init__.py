@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from thermal_action.models.heads import ClipHead, RoIHead
 from thermal_action.models.inputs import Channel, Inputs
 from thermal_action.models.slowfast import SlowFast
+from thermal_action.models.thermal_tiny import ThermalTiny
 
 # Backbones by name: built with in_channels, spatial_stride and options of their own.
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
+    "thermal_tiny": ThermalTiny,
     "slowfast": SlowFast,
     "slowfast_r50": partial(SlowFast, depth=50, width=64, beta=8, stem_kernel=7),
     "slowfast_r101": partial(SlowFast, depth=101, width=64, beta=8, stem_kernel=7),
