@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+FAINTEST = 0.01  # with less of another window, its persons (some 10 K warmer than the room) drown in the sensor's noise
+
 
 def mix(
     frames: Tensor, boxes: list[Tensor], labels: list[Tensor], extras: list[dict], *, alpha: float,
@@ -15,7 +17,8 @@ def mix(
     larger share, lam = max(l, 1 - l) with l from Beta(alpha, alpha), an own one for each window, so that a small batch
     is not all mixed alike. A mixed window holds the persons of both; weights [N_i + N_j] float32 are lam for its own and
     1 - lam for the other's, whom the loss counts as much as they are seen. Never of the same recording: neighbouring
-    windows share most of their frames, and a batch of one recording stays as it is. alpha 0 mixes nothing.
+    windows share most of their frames, and a batch of one recording stays as it is. A share below a hundredth is not mixed in,
+    and alpha 0 mixes nothing.
     """
     makeup = draw_makeup([extra["recording"] for extra in extras], alpha, generator)
     seen_once = frames[:, :1] if frames.stride(1) == 0 else frames  # three channels that are one picture stay one
@@ -36,8 +39,9 @@ def draw_makeup(recordings: list[str], alpha: float, generator: np.random.Genera
         others = [index for index, other in enumerate(recordings) if other != recording]
         parts = [(own, 1.0)]
         if alpha and others:
-            share, other = float(generator.beta(alpha, alpha)), others[generator.integers(len(others))]
-            if 0 < share < 1:  # a small alpha rounds to either end, where nothing of the other window is left to see
-                parts = [(own, max(share, 1 - share)), (other, min(share, 1 - share))]
+            own_share, other = float(generator.beta(alpha, alpha)), others[generator.integers(len(others))]
+            least = min(own_share, 1 - own_share)
+            if least >= FAINTEST:
+                parts = [(own, 1 - least), (other, least)]
         makeup.append(parts)
     return makeup
