@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from thermal_action import InputError
+from thermal_action.augmentation import Window
 from thermal_action.dataset import ThermalActionDataset, collate_fn
 from thermal_action.files import write_json
 from thermal_action.recordings import write_recording
@@ -134,40 +135,19 @@ def warm_person(left, top, right, bottom):
     """A window with one warm rectangle, and its box."""
     frames = np.full((4, 40, 60), 18, np.float32)
     frames[:, top:bottom, left:right] = 26
-    return frames, np.array([[left / 60, top / 40, right / 60, bottom / 40]], np.float32)
-
-
-@pytest.mark.parametrize("corner", [(5, 4), (0, 0), (50, 30), (30, 2)])
-def test_boxes_follow_their_persons(corner):
-    left, top = corner
-    frames, boxes = warm_person(left, top, left + 9, top + 7)
-    move = ThermalActionTransform(True, shift_px=12, contrast=0, offset_c=0, noise_c=0, box_jitter=0)
-    for seed in range(100):
-        moved, box = move(frames, boxes, np.random.default_rng(seed))
-        rows, columns = np.nonzero(moved[0, 0].numpy() > 0.4)
-        x1, y1, x2, y2 = (box[0].numpy() * [60, 40, 60, 40]).round(3)
-        assert (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1) == (x1, y1, x2, y2)
-        assert 0 <= x1 < x2 <= 60 and 0 <= y1 < y2 <= 40
-
-
-def test_jittered_boxes_stay_boxes():
-    boxes = np.array([[0, 0, 1, 1], [0.5, 0.5, 0.504, 0.51], [0.9, 0.1, 1, 0.2]], np.float32)
-    jitter = ThermalActionTransform(True, box_jitter=0.4)
-    frames = np.full((2, 40, 60), 18, np.float32)
-    for seed in range(200):
-        _, moved = jitter(frames, boxes, np.random.default_rng(seed))
-        assert moved.min() >= 0 and moved.max() <= 1 and (moved[:, 2:] > moved[:, :2]).all()
+    boxes = np.array([[left / 60, top / 40, right / 60, bottom / 40]], np.float32)
+    return Window(frames, boxes, np.array([3]), np.array([0]))
 
 
 def test_evaluation_transform_changes_nothing_but_the_scale():
-    frames, boxes = warm_person(5, 4, 15, 14)
-    same, same_boxes = PLAIN(frames, boxes)
-    assert np.allclose(same[0].numpy() * 40 + 5, frames, atol=1e-5) and np.array_equal(same_boxes.numpy(), boxes)
-    assert same.min() >= 0 and same.max() <= 1
+    window = warm_person(5, 4, 15, 14)
+    frames, boxes, labels, object_ids = PLAIN(window)
+    assert np.allclose(frames[0].numpy() * 40 + 5, window.frames, atol=1e-5) and np.array_equal(boxes.numpy(), window.boxes)
+    assert frames.min() >= 0 and frames.max() <= 1 and labels.tolist() == [3] and object_ids.tolist() == [0]
 
 
 def test_window_median_forgets_the_level_of_the_sensor():
-    frames, boxes = warm_person(5, 4, 15, 14)
-    level = ThermalActionTransform(False, background="window_median")
-    assert torch.allclose(level(frames, boxes)[0], level(frames + np.float32(6.3), boxes)[0], atol=1e-5)
-    assert level(frames, boxes)[0].median() * 40 + 5 == pytest.approx(ROOM_C, abs=1e-4)
+    window, level = warm_person(5, 4, 15, 14), ThermalActionTransform(False, background="window_median")
+    warmer = Window(window.frames + np.float32(6.3), window.boxes, window.labels, window.object_ids)
+    assert torch.allclose(level(window)[0], level(warmer)[0], atol=1e-5)
+    assert level(window)[0].median() * 40 + 5 == pytest.approx(ROOM_C, abs=1e-4)

@@ -1,9 +1,12 @@
 """Windows of frames around keyframes, with the persons in them, as torch tensors."""
 
+import copy
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,10 +14,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from thermal_action import InputError
-from thermal_action.annotations import Sample, read_annotations
+from thermal_action.annotations import Sample, clip_label, read_annotations
+from thermal_action.augmentation import Donor, Window, stand_alone
 from thermal_action.recordings import CHUNK_FRAMES, Recording, Sampling, window_indices
 
 Item = tuple[Tensor, Tensor, Tensor, dict]
+WHOLE_PICTURE = (0.0, 0.0, 1.0, 1.0)
 
 
 class DecodedFrames:
@@ -72,29 +77,34 @@ class ThermalActionDataset(Dataset):
 
     hdf5_root: folder of `<recording>.h5`.
     ann_file: COCO-style annotations (train.json or val.json).
-    transforms: called with (frames [T, H, W] C, boxes [N, 4], generator); see `ThermalActionTransform`.
+    transforms: called with (`augmentation.Window`, generator); see `ThermalActionTransform`.
     frame_window: frames a window; the keyframe stands at frame_window // 2.
     sampling, period_ms: `consecutive` frames, or those nearest to a clock of `period_ms` (`uniform_time`).
     seed: with the epoch (`set_epoch`) and the index of a sample it decides the sample's augmentation, whatever the number
         of workers and wherever a run was resumed.
     cache_mb: decoded frames kept by each worker process, megabytes; 0 keeps none.
+    label_per: `person`, or `clip`: one box, the whole picture, with the most frequent label in it (none without persons).
+
+    Copy-paste takes persons from this data set's own samples. To train on some of them use `subset`, not torch's Subset, which
+    leaves the others within reach.
 
     `dataset[i]` is (frames [3, T, H, W] float32 in [0, 1], boxes [N, 4], labels [N] int64, extras), N = 0 allowed; extras
-    holds image_id, recording, mac_address, timestamp (ms), object_ids [N] and frame_indices [T]. Pickles without its open
-    files; a forked worker opens its own. InputError for annotations that do not fit the frames.
+    holds image_id, recording, mac_address, timestamp (ms), object_ids [N] (-1: pasted in, or a clip) and frame_indices [T].
+    Pickles without its open files; a forked worker opens its own. InputError for annotations that do not fit the frames.
     """
 
     def __init__(
         self,
         hdf5_root: str | Path,
         ann_file: str | Path,
-        transforms: Callable[..., tuple[Tensor, Tensor]],
+        transforms: Callable[[Window, np.random.Generator], tuple[Tensor, Tensor, Tensor, np.ndarray]],
         frame_window: int = 64,
         *,
         sampling: Sampling = "consecutive",
         period_ms: float | None = None,
         seed: int = 0,
         cache_mb: int = 512,
+        label_per: Literal["person", "clip"] = "person",
     ):
         self.hdf5_root = Path(hdf5_root)
         self.ann_file = Path(ann_file)
@@ -104,8 +114,10 @@ class ThermalActionDataset(Dataset):
         self.period_ms = period_ms
         self.seed = seed
         self.cache_mb = cache_mb
+        self.label_per = label_per
         self.samples, self.classes = read_annotations(ann_file)
         self._check_one_size()
+        self._people: People | None = None
         # shared memory, so that workers that live on see the next epoch
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._frames: DecodedFrames | None = None
@@ -116,18 +128,46 @@ class ThermalActionDataset(Dataset):
 
     def __getitem__(self, index: int) -> Item:
         sample = self.samples[index]
-        indices = self.window(index)
         rng = np.random.default_rng([self.seed, int(self._epoch), index])
-        frames, boxes = self.transforms(self.frames.read(sample.recording, indices), sample.boxes, rng)
+        frames, boxes, labels, object_ids = self.transforms(self.read(index), rng)
+        if self.label_per == "clip":
+            labels = torch.tensor(clip_labels(labels.tolist()), dtype=torch.int64)
+            boxes = torch.tensor(WHOLE_PICTURE).expand(len(labels), 4)
+            object_ids = np.full(len(labels), -1)
         extras = {
             "image_id": sample.image_id,
             "recording": sample.recording,
             "mac_address": sample.mac_address,
             "timestamp": sample.timestamp,
-            "object_ids": sample.object_ids,
-            "frame_indices": indices,
+            "object_ids": object_ids,
+            "frame_indices": self.window(index),
         }
-        return frames, boxes, torch.from_numpy(sample.labels), extras
+        return frames, boxes, labels, extras
+
+    def read(self, index: int) -> Window:
+        """Sample `index` as it was recorded, and whom copy-paste may add to it."""
+        sample = self.samples[index]
+        return Window(self.frames.read(sample.recording, self.window(index)), sample.boxes, sample.labels, sample.object_ids,
+                      furniture(sample), partial(self._donor, sample.recording))
+
+    def subset(self, indices: Iterable[int]) -> "ThermalActionDataset":
+        """The samples at `indices` as a data set of their own, that knows of no others: numbered from 0, with its own epoch."""
+        part = copy.copy(self)
+        part.samples = [self.samples[index] for index in indices]
+        part._people, part._frames = None, None
+        part._epoch = self._epoch.clone().share_memory_()
+        return part
+
+    def _donor(self, recording: str, rng: np.random.Generator, balance: float) -> Donor | None:
+        """Somebody of another recording; None where nobody is. Windows of one recording show the same person again."""
+        self._people = self._people or People(self.samples)
+        found = self._people.draw(rng, balance, not_of=recording)
+        if found is None:
+            return None
+        index, person = found
+        sample = self.samples[index]
+        return Donor(sample.boxes[person], int(sample.labels[person]), furniture(sample),
+                     lambda: self.frames.read(sample.recording, self.window(index)))
 
     @property
     def frames(self) -> DecodedFrames:
@@ -163,12 +203,16 @@ class ThermalActionDataset(Dataset):
         return int(timestamps[indices.min()]), int(timestamps[indices.max()])
 
     def label_counts(self, indices: np.ndarray | None = None) -> np.ndarray:
-        """int64 [classes]: persons of each class, in all samples or in those at `indices`."""
-        chosen = self.samples if indices is None else [self.samples[index] for index in indices]
+        """int64 [classes]: labels of each class, in all samples or in those at `indices`."""
         counts = np.zeros(len(self.classes), dtype=np.int64)
-        for sample in chosen:
-            counts += np.bincount(sample.labels, minlength=len(self.classes))
+        for index in range(len(self)) if indices is None else indices:
+            counts += np.bincount(self.labels(index), minlength=len(self.classes))
         return counts
+
+    def labels(self, index: int) -> np.ndarray:
+        """int64 [N]: the labels of sample `index`, before augmentation."""
+        labels = self.samples[index].labels
+        return np.array(clip_labels(labels), dtype=np.int64) if self.label_per == "clip" else labels
 
     def close(self) -> None:
         """Closes this process's files and forgets its decoded frames."""
@@ -189,6 +233,35 @@ class ThermalActionDataset(Dataset):
                 f"{self.ann_file}: {one.image_id} has {size[0]} x {size[1]} pixels and {other.image_id} {other_size[0]} x"
                 f" {other_size[1]}; train on sensors of one size"
             )
+
+
+class People:
+    """Those of some samples whom copy-paste can cut out, drawn by class and never of one given recording."""
+
+    def __init__(self, samples: list[Sample]):
+        self.places = [(index, person) for index, sample in enumerate(samples)
+                       for person in np.flatnonzero(stand_alone(sample.boxes)).tolist()]
+        self.labels = np.array([samples[index].labels[person] for index, person in self.places], dtype=np.int64)
+        self.recordings = np.array([samples[index].recording for index, _ in self.places])
+
+    def draw(self, rng: np.random.Generator, balance: float, not_of: str) -> tuple[int, int] | None:
+        """(sample, person), each with weight (persons of the class) ** -balance."""
+        others = np.flatnonzero(self.recordings != not_of)
+        if not len(others):
+            return None
+        labels = self.labels[others]
+        weights = np.cumsum(np.bincount(labels)[labels] ** -float(balance))
+        return self.places[others[np.searchsorted(weights, rng.random() * weights[-1], side="right")]]
+
+
+def furniture(sample: Sample) -> list[tuple[str, np.ndarray]]:
+    return [(name, box) for category, name, box in sample.context if category == "furniture"]
+
+
+def clip_labels(labels: Iterable[int]) -> list[int]:
+    """The one label of a clip; none where nobody is."""
+    labels = list(labels)
+    return [clip_label(labels)] if labels else []
 
 
 def collate_fn(items: list[Item]) -> tuple[Tensor, list[Tensor], list[Tensor], list[dict]]:
