@@ -6,8 +6,11 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from thermal_action.models.cnn_lstm import CNNLSTM
 from thermal_action.models.heads import ClipHead, RoIHead
 from thermal_action.models.inputs import Channel, Inputs
+from thermal_action.models.mvit import MViT
+from thermal_action.models.residual import RESIDUAL
 from thermal_action.models.slowfast import SlowFast
 from thermal_action.models.thermal_tiny import ThermalTiny
 
@@ -16,7 +19,10 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "thermal_tiny": ThermalTiny,
     "slowfast": SlowFast,
     "slowfast_r50": partial(SlowFast, depth=50, width=64, beta=8, stem_kernel=7),
-    "slowfast_r101": partial(SlowFast, depth=101, width=64, beta=8, stem_kernel=7),
+    "slowfast_r101": partial(SlowFast, depth=101, width=64, beta=8, stem_kernel=7, lateral_kernel=5),
+    **RESIDUAL,
+    "mvit_b": MViT,
+    "cnn_lstm": CNNLSTM,
 }
 
 
@@ -41,8 +47,8 @@ class ActionModel(nn.Module):
         return self.head.describe(self.backbone(self.inputs(frames)), boxes)
 
     def parts(self) -> list[nn.Module]:
-        """From the input to the output: stem, stages, head. Together they hold all parameters."""
-        return [*self.backbone.stages, self.head]
+        """From the input to the output: stem, stages that have parameters, head. Together they hold each parameter once."""
+        return [*(stage for stage in self.backbone.stages if any(True for _ in stage.parameters())), self.head]
 
     @property
     def classifier(self) -> nn.Module:

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from thermal_action import InputError
+from thermal_action.models import thermal_tiny
 from thermal_action.models.inputs import Channel
 from thermal_action.params import Field, section
 
@@ -38,6 +39,19 @@ class SlowFast:
 
 
 @section
+class Lateral:
+    lateral: Literal["norm_relu", "plain"]
+    lateral_kernel: Literal[5, 7]  # frames of the fast pathway
+
+
+@section
+class CNNLSTM:
+    depth: Literal[18, 50]
+    hidden: Annotated[int, Field(ge=1, le=4096)]  # channels each way
+    frames: Annotated[int, Field(ge=1, le=1024)]
+
+
+@section
 class Model:
     name: Name
     spatial_stride: Literal[4, 8, 16, 32]  # pixels
@@ -51,6 +65,9 @@ class Model:
     input: Input
     thermal_tiny: ThermalTiny
     slowfast: SlowFast
+    slowfast_r50: Lateral
+    slowfast_r101: Lateral
+    cnn_lstm: CNNLSTM
 
 
 def check_model(model: Model) -> None:
@@ -60,6 +77,9 @@ def check_model(model: Model) -> None:
         if getattr(slowfast, name) % getattr(slowfast, divisor):
             raise InputError(f"params.yaml: model.slowfast.{name} {getattr(slowfast, name)} must be a multiple of"
                              f" model.slowfast.{divisor} {getattr(slowfast, divisor)}")
+    if model.name == "thermal_tiny" and model.spatial_stride not in thermal_tiny.SPATIAL_STRIDES:
+        raise InputError(f"params.yaml: model.name thermal_tiny has no model.spatial_stride {model.spatial_stride}; it has"
+                         f" {', '.join(map(str, thermal_tiny.SPATIAL_STRIDES))}")
     if model.input.min_c >= model.input.max_c:
         raise InputError(f"params.yaml: model.input.min_c {model.input.min_c} must be below max_c {model.input.max_c}")
 

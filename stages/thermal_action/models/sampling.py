@@ -1,0 +1,25 @@
+"""What of a window a network computes on: which frames, and how many pixels a cell of its map."""
+
+import torch
+from torch import Tensor
+
+# Strides of a network's last three stages for each total stride; what lies before them halves the picture twice. The early
+# stages give way last: their maps are the largest, so a stride there saves the most.
+STAGE_STRIDES = {4: (1, 1, 1), 8: (2, 1, 1), 16: (2, 2, 1), 32: (2, 2, 2)}
+
+
+def stage_strides(spatial_stride: int) -> tuple[int, int, int]:
+    """Of the last three stages, for 4, 8, 16 or 32 pixels a cell; ValueError for another."""
+    if spatial_stride not in STAGE_STRIDES:
+        raise ValueError(f"there is no spatial stride {spatial_stride}, only {', '.join(map(str, STAGE_STRIDES))}")
+    return STAGE_STRIDES[spatial_stride]
+
+
+def pick_frames(frames: Tensor, count: int) -> Tensor:
+    """`count` of the T frames of [B, C, T, H, W], evenly spaced, the keyframe T // 2 at count // 2.
+
+    A window shorter than `count` shows some of its frames more than once.
+    """
+    length = frames.shape[2]
+    steps = torch.arange(count, device=frames.device) - count // 2
+    return frames[:, :, (length // 2 + steps * length // count).clamp(min=0)]
