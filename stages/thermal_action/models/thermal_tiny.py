@@ -6,7 +6,7 @@ stride stays at 4, where two people who stand close remain two, and the window i
 
 from torch import Tensor, nn
 
-from thermal_action.models.slowfast import TemporalConv3d
+from thermal_action.models.convolutions import TemporalConv3d
 
 # channels of the stages in widths of the stem, blocks, strides over time, and over rows and columns for each total stride
 WIDTHS = (2, 4, 6)
