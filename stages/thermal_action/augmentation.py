@@ -36,12 +36,25 @@ PASTED = -1
 class Augment:
     """The section `train.augment`. Every one is off at 0."""
 
+    copy_paste: Share
+    copy_paste_balance: Share
+    person_contrast: Annotated[float, Field(ge=0, lt=1)]
+    time_warp: Annotated[float, Field(ge=0, le=3)]
     flip_horizontal: Share
     flip_vertical: Share
+    half_turn: Share
     shift_px: Annotated[int, Field(ge=0, le=64)]
+    rotation_deg: Annotated[float, Field(ge=0, le=45)]
+    scale: Annotated[float, Field(ge=0, le=1)]
+    crop: Annotated[float, Field(ge=0, le=0.9)]
+    erasing: Share
     contrast: Annotated[float, Field(ge=0, lt=1)]
     offset_c: Annotated[float, Field(ge=0, le=20)]
+    brightness: Annotated[float, Field(ge=0, lt=1)]
+    fixed_pattern_c: Annotated[float, Field(ge=0, le=5)]
     noise_c: Annotated[float, Field(ge=0, le=5)]
+    dropped_frames: Annotated[float, Field(ge=0, le=0.9)]
+    lost_packets: Share
     box_jitter: Annotated[float, Field(ge=0, le=0.4)]
 
 
@@ -528,7 +541,7 @@ TYPICAL = {"copy_paste": 1.0, "person_contrast": 0.4, "time_warp": 0.5, "flip_ho
            "half_turn": 1.0, "shift_px": 6, "rotation_deg": 15.0, "scale": 0.25, "crop": 0.3, "erasing": 1.0, "contrast": 0.4,
            "offset_c": 2.0, "brightness": 0.3, "fixed_pattern_c": 0.5, "noise_c": 0.5, "dropped_frames": 0.4,
            "lost_packets": 0.4, "box_jitter": 0.2}
-OFF = dict.fromkeys([*TYPICAL, "copy_paste_balance"], 0)
+OFF = dict.fromkeys(Augment.__annotations__, 0)
 OVER_TIME = {"time_warp", "dropped_frames", "lost_packets"}
 
 
@@ -542,17 +555,18 @@ class Example:
     over_time: bool
 
 
-def examples(window: Window, *, seed: int, dark_c: float = 5.0, **strengths: float) -> list[Example]:
-    """What each augmentation does to this window, at its strength or, where it is off, at a typical one.
+def examples(data, index: int, *, seed: int, **strengths: float) -> list[Example]:
+    """What each augmentation does to sample `index` of a ThermalActionDataset: at its strength or, where it is off, a typical one.
 
-    strengths: the fields of `Augment`. Of nine draws the one that changes most is shown, of probabilities a hit.
+    strengths: all fields of `Augment`. Of nine draws the one that changes most is shown, of probabilities a hit. For
+    `pictures.draw_augmentations`, which cannot import this module: validate draws without torch.
     """
-    shown = []
+    window, shown = data.read(index), []
     for name, typical in TYPICAL.items():
         on = bool(strengths[name])
         strength = strengths[name] if on and typical != 1.0 else typical
         settings = OFF | {name: strength, "copy_paste_balance": strengths["copy_paste_balance"]}
-        (augmentation,) = augmentations(dark_c=dark_c, **settings)
+        (augmentation,) = augmentations(**settings)
         draws = [augmentation(window, np.random.default_rng([seed, draw])) for draw in range(9)]
         title = f"{name} {strengths[name] if on else strength}" + ("" if on else " (off)")
         shown.append(Example(title, window, max(draws, key=lambda drawn: change(window, drawn)), name in OVER_TIME))

@@ -1,15 +1,18 @@
 """Pictures of thermal windows: a keyframe with its boxes and labels, and what happens around it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from thermal_action.annotations import Sample
+from thermal_action.boxes import pixels
 from thermal_action.files import replacing
 
 # colours that stay apart from each other and from the inferno map
 PERSON_COLOURS = ("#35e0ff", "#7dff5a", "#ff7de9", "#ffffff")
 STRIP_FRAMES = 8
+EXAMPLES_A_ROW = 2
 
 
 def draw_window(path: str | Path, sample: Sample, window: np.ndarray, times_s: np.ndarray, classes: list[str]) -> None:
@@ -64,3 +67,61 @@ def draw_boxes(axes, sample: Sample, classes: list[str]) -> None:
         name = f"{classes[label]} (person {sample.object_ids[person]})"
         axes.text(min(x1, sample.width * 0.62), y1 - 0.3 if above else y2 + 0.3, name, color="black", fontsize=9,
                   va="bottom" if above else "top", bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.5})
+
+
+def draw_augmentations(path: str | Path, examples: Sequence) -> None:
+    """PNG of `augmentation.examples(window, ...)`: before, after and the change of each, C.
+
+    The keyframe with its boxes; where one frame does not show it, one row of pixels through the window, time downwards, the
+    keyframe dotted.
+    """
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    low, high = np.percentile(examples[0].before.frames, [1, 99.8])
+    rows = -(-len(examples) // EXAMPLES_A_ROW)
+    figure = plt.figure(figsize=(8 * EXAMPLES_A_ROW, 2.15 * rows), layout="constrained")
+    for part, example in zip(figure.subfigures(rows, EXAMPLES_A_ROW, squeeze=False).flat, examples, strict=False):
+        part.suptitle(example.title, fontsize=11, fontweight="bold", x=0.01, ha="left")
+        axes = part.subplots(1, 3)
+        before, after = example.before.frames, example.after.frames
+        shown = (slice(None), telling_row(example)) if example.over_time else len(before) // 2
+        change = (after - before)[shown]
+        largest = max(np.abs(change).max(), 0.1)
+        for axis, frames, name in zip(axes, (before, after), ("before", "after"), strict=False):
+            axis.imshow(frames[shown], cmap="inferno", vmin=low, vmax=high, aspect="auto")
+            axis.set_title(name, fontsize=9)
+        picture = axes[2].imshow(change, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
+        axes[2].set_title("change, °C", fontsize=9)
+        part.colorbar(picture, ax=axes[2])
+        for axis, window in zip(axes, (example.before, example.after, example.after), strict=True):
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if example.over_time:
+                axis.axhline(len(before) // 2, color="white", linewidth=0.8, linestyle=":")
+                axis.set_ylabel("time →\n(row of pixels)", fontsize=8)
+                axis.yaxis.label.set_rotation(270)
+            else:
+                outline_boxes(axis, window.boxes, *before.shape[:0:-1])
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=80, format="png", metadata={"Software": None})
+    plt.close(figure)
+
+
+def telling_row(example) -> int:
+    """The row of pixels that changes most where persons are, if any are."""
+    window = example.before
+    change = np.abs(example.after.frames - window.frames).sum(axis=0)  # (H, W)
+    inside = np.zeros(change.shape, dtype=bool)
+    for box in window.boxes:
+        inside[pixels(box, *change.shape)] = True
+    return int((change * inside if inside.any() else change).sum(axis=1).argmax())
+
+
+def outline_boxes(axes, boxes: np.ndarray, width: int, height: int) -> None:
+    from matplotlib.patches import Rectangle
+
+    for person, (x1, y1, x2, y2) in enumerate(boxes * (width, height, width, height)):
+        colour = PERSON_COLOURS[person % len(PERSON_COLOURS)]
+        axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.5))
