@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from thermal_action import InputError
 
@@ -80,3 +81,52 @@ def fingerprint(value: Any) -> str:
 def file_sha256(path: str | Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_sha256(path: str | Path, sha256: str | None, *, parameter: str, location: str | None = None) -> str:
+    """The checksum of a file. InputError if `sha256` is another one; None accepts any.
+
+    For the sentence: parameter is the name of `sha256` in params.yaml, location where the file came from, if not from `path`.
+    """
+    actual = file_sha256(path)
+    if sha256 not in (None, actual):
+        page = " and is a web page" if is_web_page(path) else ""
+        raise InputError(f"{location or path} has the sha256 {actual}{page}, {parameter} says {sha256}: get the file again or"
+                         " correct the checksum")
+    return actual
+
+
+def is_web_page(path: str | Path) -> bool:
+    """Servers send one in place of a file: a login, a question whether to go on, an error."""
+    with open(path, "rb") as file:
+        return file.read(512).lstrip().lower().startswith((b"<!doctype html", b"<html"))
+
+
+def is_url(location: str) -> bool:
+    return urlsplit(location).scheme in ("http", "https")
+
+
+def download(url: str, path: Path, sha256: str, *, parameter: str) -> Path:
+    """Brings the file behind `url` to `path`, unless it is there already; a broken or another file leaves nothing.
+
+    parameter: as of check_sha256. InputError for a server that does not give the file, or gives another.
+    """
+    if path.exists():
+        return path
+    # of the stages that all read this module, only who downloads waits for these
+    import requests
+    from tqdm import tqdm
+
+    try:
+        with replacing(path) as temporary, requests.get(url, stream=True, timeout=(5, 60)) as response:
+            response.raise_for_status()
+            size = int(response.headers.get("Content-Length", 0)) or None
+            bar = tqdm(total=size, desc=Path(urlsplit(url).path).name, unit="B", unit_scale=True, leave=False, disable=None)
+            with bar, open(temporary, "wb") as file:
+                for block in response.iter_content(1 << 20):
+                    bar.update(file.write(block))
+            check_sha256(temporary, sha256, parameter=parameter, location=url)
+    except requests.RequestException as error:
+        answer = f"HTTP {error.response.status_code}" if error.response is not None else type(error).__name__
+        raise InputError(f"{url} cannot be downloaded ({answer}): check the address, then run the stage again") from None
+    return path

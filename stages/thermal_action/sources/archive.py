@@ -12,10 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import h5py
-import requests
 
 from thermal_action import InputError
-from thermal_action.files import file_sha256, fingerprint, read_json, replacing, replacing_folder
+from thermal_action.files import check_sha256, download, file_sha256, fingerprint, is_url, read_json, replacing_folder
 from thermal_action.keyframes import Keyframe, read_keyframe_folder
 from thermal_action.raw import PayloadFormat, Progress, RawFrame, RawStore
 
@@ -82,10 +81,11 @@ class ArchiveSource:
 
     def _unpacked(self, sha256: str | None) -> Path:
         location = self.location
-        if urlsplit(location).scheme in ("http", "https"):
+        if is_url(location):
             if sha256 is None:
                 raise InputError(f"fetch.archive.location {location} is a URL: give its checksum in fetch.archive.sha256")
-            location = str(self._downloaded(sha256))
+            kept = self.scratch / f"download-{fingerprint([location, sha256])}" / Path(urlsplit(location).path).name
+            location = str(download(location, kept, sha256, parameter="fetch.archive.sha256"))
         path = Path(location)
         if path.is_dir():
             return path
@@ -93,34 +93,11 @@ class ArchiveSource:
             raise InputError(f"fetch.archive.location {location} does not exist: give a folder, an archive file or a URL")
         if not path.name.endswith(ARCHIVE_SUFFIXES):
             raise InputError(f"fetch.archive.location {location} is neither a folder nor one of {', '.join(ARCHIVE_SUFFIXES)}")
-        actual = file_sha256(path)
-        if sha256 not in (None, actual):
-            raise InputError(f"{path} has the sha256 {actual}, fetch.archive.sha256 says {sha256}: get the file again or "
-                             "correct the checksum")
+        actual = check_sha256(path, sha256, parameter="fetch.archive.sha256")
         folder = self.scratch / f"archive-{actual[:16]}"
         if not folder.exists():
             unpack(path, folder)
         return root_of(folder)
-
-    def _downloaded(self, sha256: str) -> Path:
-        """The file behind the URL, kept under its checksum; a broken download leaves nothing."""
-        name = Path(urlsplit(self.location).path).name
-        path = self.scratch / f"download-{fingerprint([self.location, sha256])}" / name
-        if path.exists():
-            return path
-        try:
-            with replacing(path) as temporary, requests.get(self.location, stream=True, timeout=(5, 60)) as response:
-                response.raise_for_status()
-                with open(temporary, "wb") as file:
-                    for block in response.iter_content(1 << 20):
-                        file.write(block)
-                actual = file_sha256(temporary)
-                if actual != sha256:
-                    raise InputError(f"{self.location} has the sha256 {actual}, fetch.archive.sha256 says {sha256}: correct one")
-        except requests.RequestException as error:
-            raise InputError(f"{self.location} cannot be downloaded ({type(error).__name__}): check the address, then run the "
-                             "fetch again") from None
-        return path
 
 
 def open_archived(path: Path) -> h5py.File:
