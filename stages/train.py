@@ -1,93 +1,48 @@
 """Trains the model that tells what each person in a keyframe is doing.
 
 in   data/frames, data/annotations/{train,val}.json, metrics/validation_report.json (must say "ok": true)
-out  models/best.pt      weights, and how to feed them (thermal_action/training/checkpoints.py)
-     metrics/training/   learning curves: train/{loss,top1}, lr, val/{loss,top1,mean_class}; inner/... with select: inner
-run  python stages/train.py   killed at any moment and run again, it goes on after the last finished epoch
+out  models/best.pt          weights, and how to feed them (thermal_action/training/checkpoints.py)
+     metrics/training/       learning curves: train/{loss,top1}, lr, val/{loss,top1,mean_class}; inner/... with select: inner;
+                             init.json: which of the starting weights were used, which not, and why
+     metrics/augmentation/   pictures of what augmentation does to a window
+run  python stages/train.py  killed at any moment and run again, it goes on after the last finished epoch; with runtime.ranks
+                             above 1 it starts itself that many times (`torchrun stages/train.py` does the same by hand)
 """
 
 import os
 import sys
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 import torch
 from dvclive import Live
 from tqdm import tqdm
 
-from thermal_action import InputError
-from thermal_action.files import file_sha256, fingerprint, read_json
+from thermal_action import InputError, augmentation
+from thermal_action.files import file_sha256, fingerprint, read_json, replacing_folder, write_json
 from thermal_action.models import build_model
 from thermal_action.models.options import Model, architecture, check_model
-from thermal_action.params import Field, read_params, run, section
+from thermal_action.params import read_params, run
+from thermal_action.pictures import draw_augmentations
 from thermal_action.runtime import Runtime
-from thermal_action.training.checkpoints import Progress, UnfinishedRun, save_model
-from thermal_action.training.engine import (
-    Learner,
-    average_weights,
-    choose_device,
-    score,
-    train_one_epoch,
-)
+from thermal_action.training.checkpoints import save_model
+from thermal_action.training.distributed import Team, count_ranks, joined, launch
+from thermal_action.training.engine import choose_device, score
+from thermal_action.training.epoch import Learner, average_weights, train_one_epoch
+from thermal_action.training.initial import check_init, initialise, summary
 from thermal_action.training.loaders import Loaders, open_loaders
-from thermal_action.training.losses import build_loss
+from thermal_action.training.losses import build_loss, deferred
+from thermal_action.training.recipe import Train, check_recipe
 from thermal_action.training.schedules import build_optimizer, build_schedule, lr_factor
+from thermal_action.training.stopping import EarlyStopping
+from thermal_action.training.strategies import Strategy
+from thermal_action.training.unfinished import Progress, UnfinishedRun
 
 FRAMES, ANNOTATIONS, REPORT = Path("data/frames"), Path("data/annotations"), Path("metrics/validation_report.json")
-BEST, CURVES = Path("models/best.pt"), Path("metrics/training")
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-@section
-class Augment:
-    flip_horizontal: Share
-    flip_vertical: Share
-    shift_px: Annotated[int, Field(ge=0, le=64)]
-    contrast: Annotated[float, Field(ge=0, lt=1)]
-    offset_c: Annotated[float, Field(ge=0, le=20)]
-    noise_c: Annotated[float, Field(ge=0, le=5)]
-    box_jitter: Annotated[float, Field(ge=0, le=0.4)]
-
-
-@section
-class Train:
-    seed: Annotated[int, Field(ge=0, lt=2**31)]
-    epochs: Annotated[int, Field(ge=1, le=10_000)]
-    batch_size: Annotated[int, Field(ge=1, le=4096)]  # windows
-    accumulate: Annotated[int, Field(ge=1, le=1024)]  # batches
-    optimizer: Literal["sgd", "adamw"]
-    lr: Annotated[float, Field(gt=0, le=10)]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    nesterov: bool
-    weight_decay: Annotated[float, Field(ge=0, le=1)]
-    schedule: Literal["cosine", "step", "exponential", "constant"]
-    warmup_epochs: Annotated[float, Field(ge=0, le=1000)]
-    final_lr: Share  # of the peak
-    milestones: list[Share]  # of all epochs
-    gamma: Annotated[float, Field(gt=0, le=1)]
-    loss: Literal["cross_entropy", "focal", "balanced_softmax"]
-    balance_tau: Annotated[float, Field(ge=0, le=2)]
-    focal_alpha: Annotated[float, Field(gt=0, le=1)]
-    focal_gamma: Annotated[float, Field(ge=0, le=10)]
-    class_weights: Literal["none", "inverse", "effective"]
-    effective_beta: Annotated[float, Field(ge=0, lt=1)]
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    clip_norm: Annotated[float, Field(ge=0, le=1000)]
-    ema: Annotated[float, Field(ge=0, lt=1)]
-    precision: Literal["fp32", "bf16", "fp16"]
-    select: Literal["last", "inner"]
-    inner_val_fraction: Annotated[float, Field(gt=0, lt=1)]
-    val_every: Annotated[int, Field(ge=0, le=10_000)]  # epochs
-    augment: Augment
-
-
-def check_choices(model: Model, params: Train) -> None:
-    """What no single field can know."""
-    check_model(model)
-    if params.optimizer == "sgd" and params.nesterov and params.momentum == 0:
-        raise InputError("params.yaml: train.nesterov needs a train.momentum above 0")
+BEST, CURVES, AUGMENTATION = Path("models/best.pt"), Path("metrics/training"), Path("metrics/augmentation")
+SCRATCH = Path(os.environ.get("THERMAL_SCRATCH", ".scratch"))
 
 
 def require_valid_data() -> None:
@@ -95,45 +50,86 @@ def require_valid_data() -> None:
         raise InputError(f"{REPORT} does not say ok: correct what it lists under `problems` and run `dvc repro validate`")
 
 
-def build_learner(model: Model, params: Train, loaders: Loaders, device: torch.device) -> Learner:
+def open_data(model: Model, params: Train, runtime: Runtime, team: Team) -> Loaders:
+    look = {"temperature_range": (model.input.min_c, model.input.max_c), "background": model.input.background}
+    return open_loaders(FRAMES, ANNOTATIONS, look=look, augment=asdict(params.augment),
+                        label_per="clip" if model.head == "clip" else "person", batch_size=params.batch_size,
+                        sampler=params.sampler, seed=params.seed,
+                        inner_val_fraction=params.inner_val_fraction if params.select == "inner" else None,
+                        team=team, workers=runtime.workers, cache_mb=runtime.cache_mb)
+
+
+def build_learner(model: Model, params: Train, loaders: Loaders, team: Team) -> tuple[Learner, dict]:
+    """The learner, and the report on the weights that it starts from."""
     torch.manual_seed(params.seed)
-    network = build_model(**architecture(model), num_classes=len(loaders.info["classes"])).to(device)
-    optimizer = build_optimizer([(network.parameters(), 1.0)], params.optimizer, lr=params.lr, weight_decay=params.weight_decay,
+    network = build_model(**architecture(model), num_classes=len(loaders.info["classes"])).to(team.device)
+    # rank 0 alone downloads and reads; the others take its weights
+    report = initialise(network, params.init, classes=loaders.info["classes"], scratch=SCRATCH) if team.first else None
+    network, report = team.align(network), team.share(report)
+    strategy = Strategy(network, params.strategy, epochs=params.epochs, backbone_lr=params.backbone_lr,
+                        unfreeze_epochs=params.unfreeze_epochs, classifier_epochs=params.classifier_epochs, seed=params.seed)
+    optimizer = build_optimizer(strategy.groups(), params.optimizer, lr=params.peak_lr, weight_decay=params.weight_decay,
                                 momentum=params.momentum, nesterov=params.nesterov)
     factor = lr_factor(params.schedule, epochs=params.epochs, warmup_epochs=params.warmup_epochs, final=params.final_lr,
-                       milestones=tuple(params.milestones), gamma=params.gamma)
+                       milestones=tuple(params.milestones), gamma=params.gamma, restart_epochs=params.classifier_epochs)
     schedule = build_schedule(optimizer, factor, -(-len(loaders.train) // params.accumulate))
-    scaler = torch.amp.GradScaler(device.type, enabled=params.precision == "fp16")
-    return Learner(network, optimizer, schedule, scaler, average_weights(network, params.ema) if params.ema else None)
+    scaler = torch.amp.GradScaler(team.device.type, enabled=params.precision == "fp16")
+    average = average_weights(network, params.ema) if params.ema else None
+    return Learner(network, strategy, optimizer, schedule, scaler, average), report
 
 
-def fingerprint_run(model: Model, params: Train) -> str:
-    """Stands for everything that decides the result: parameters, data, code, torch."""
+def fingerprint_run(model: Model, params: Train, team: Team) -> str:
+    """Stands for everything that decides the result: parameters, data, code, torch, and what rounds differently."""
     stages = Path(__file__).parent
     inputs = [ANNOTATIONS / "train.json", ANNOTATIONS / "val.json", *sorted(FRAMES.glob("*.h5"))]
     modules = [Path(module.__file__) for module in sys.modules.values() if getattr(module, "__file__", None)]
     code = sorted(file.relative_to(stages) for file in modules if file.is_relative_to(stages))
     return fingerprint({"model": asdict(model), "train": asdict(params), "torch": torch.__version__,
+                        "device": team.device.type, "ranks": team.size, "threads": torch.get_num_threads(),
                         "inputs": {path.name: file_sha256(path) for path in inputs},
                         "code": {str(path): file_sha256(stages / path) for path in code}})
 
 
-def run_epoch(epoch: int, learner: Learner, loaders: Loaders, loss: torch.nn.Module, params: Train,
-              device: torch.device) -> dict[str, float]:
+def run_epoch(epoch: int, learner: Learner, loaders: Loaders, params: Train, team: Team) -> dict[str, float]:
     """Trains epoch `epoch` (from 1) and returns its scalars, by their names in the learning curves."""
-    loaders.train.sampler.set_epoch(epoch)
-    loaders.train.dataset.dataset.set_epoch(epoch)
-    bar = tqdm(loaders.train, desc=f"epoch {epoch}/{params.epochs}", unit="batch", leave=False, disable=None)
-    result = train_one_epoch(learner, bar, loss, epoch=epoch, device=device, precision=params.precision,
-                             accumulate=params.accumulate, clip_norm=params.clip_norm)
+    learner.strategy.start_epoch(epoch, learner.optimizer, learner.average)
+    classifier_alone = learner.strategy.phase(epoch) == 0
+    batches = loaders.balanced if classifier_alone else loaders.train
+    weights = "none" if classifier_alone else deferred(params.class_weights, epoch=epoch, epochs=params.epochs,
+                                                       share=params.reweight_from)
+    loss = build_loss(params.loss, torch.from_numpy(loaders.label_counts), drawn=batches.sampler.drawn(len(loaders.label_counts)),
+                      class_weights=weights, effective_beta=params.effective_beta, label_smoothing=params.label_smoothing,
+                      focal_alpha=params.focal_alpha, focal_gamma=params.focal_gamma, balance_tau=params.balance_tau,
+                      ldam_margin=params.ldam_margin, scale=getattr(learner.model.classifier, "scale", 1.0)).to(team.device)
+    batches.sampler.set_epoch(epoch)
+    batches.dataset.set_epoch(epoch)
+    bar = tqdm(batches, desc=f"epoch {epoch}/{params.epochs}", unit="batch", leave=False, disable=None if team.first else True)
+    result = train_one_epoch(learner, bar, loss, epoch=epoch, team=team, generator=team.seed_epoch(params.seed, epoch),
+                             precision=params.precision, accumulate=params.accumulate, clip_norm=params.clip_norm,
+                             mixup=params.mixup)
     scalars = {"train/loss": result["loss"], "train/top1": result["top1"], "lr": result["lr"]}
+    return team.share(scalars | score_sides(epoch, learner, loaders, params, team.device) if team.first else None)
+
+
+def score_sides(epoch: int, learner: Learner, loaders: Loaders, params: Train, device: torch.device) -> dict[str, float]:
     # the validation side is watched, never used: neither the weights nor the choice of an epoch depend on it
     watch_val = epoch == params.epochs or params.val_every and epoch % params.val_every == 0
+    scalars = {}
     for side, batches in (("inner", loaders.inner), ("val", loaders.val if watch_val else None)):
         if batches is not None:
             scores = score(learner.final_model, batches, device=device, precision=params.precision)
             scalars |= {f"{side}/{name}": value for name, value in scores.items()}
     return scalars
+
+
+def judge_epoch(progress: Progress, stopping: EarlyStopping, learner: Learner, scalars: dict[str, float], monitor: str) -> None:
+    """select: inner. Keeps the weights if they are the best so far, the first of equals, and tells when to stop."""
+    names = ("top1", "mean_class") if monitor == "both" else (monitor,)
+    inner = float(np.mean([scalars[f"inner/{name}"] for name in names]))
+    if stopping.sign * inner > progress.best_score:
+        progress.best_score, progress.best_epoch = stopping.sign * inner, progress.epoch
+        progress.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in learner.final_model.state_dict().items()}
+    progress.stopped = stopping.should_stop(inner)
 
 
 def log_epoch(live: Live, epoch: int, scalars: dict[str, float]) -> None:
@@ -143,60 +139,78 @@ def log_epoch(live: Live, epoch: int, scalars: dict[str, float]) -> None:
     live.next_step()
 
 
-def keep_if_best(progress: Progress, learner: Learner, scalars: dict[str, float]) -> None:
-    """select: inner. The mean of top-1 and mean-class accuracy decides; the first of equals stays."""
-    inner = (scalars["inner/top1"] + scalars["inner/mean_class"]) / 2
-    if inner > progress.best_score:
-        progress.best_score, progress.best_epoch = inner, progress.epoch
-        progress.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in learner.final_model.state_dict().items()}
+def learn(model: Model, params: Train, runtime: Runtime, team: Team) -> None:
+    torch.set_num_threads(runtime.threads or max(1, torch.get_num_threads() // team.size))
+    loaders = open_data(model, params, runtime, team)
+    learner, origin = build_learner(model, params, loaders, team)
+    stopping = EarlyStopping(params.patience, params.min_delta, params.monitor)
+
+    unfinished = UnfinishedRun(SCRATCH, team.share(fingerprint_run(model, params, team) if team.first else None))
+    parts = {"model": learner.model, "optimizer": learner.optimizer, "schedule": learner.schedule, "scaler": learner.scaler,
+             "average": learner.average, "stopping": stopping}
+    progress = unfinished.resume(team.device, **parts)
+    team.wait()  # until all have read what rank 0 will overwrite
+    if team.first:
+        describe_start(loaders, params, origin)
+        if progress.epoch:
+            print(f"train: goes on after epoch {progress.epoch} of {params.epochs} ({unfinished.path})")
+    with Live(str(CURVES), dvcyaml=None, save_dvc_exp=False) if team.first else nullcontext() as live:
+        for epoch, scalars in enumerate(progress.history if team.first else [], start=1):
+            log_epoch(live, epoch, scalars)
+        while progress.epoch < params.epochs and not progress.stopped:
+            scalars = run_epoch(progress.epoch + 1, learner, loaders, params, team)
+            progress.epoch += 1
+            progress.history.append(scalars)
+            if params.select == "inner":
+                judge_epoch(progress, stopping, learner, scalars, params.monitor)
+            if team.first:
+                unfinished.save(progress, **parts)
+                log_epoch(live, progress.epoch, scalars)
+                listed = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
+                print(f"epoch {progress.epoch}/{params.epochs}  {listed}", flush=True)
+    if team.first:
+        keep_model(model, params, loaders, learner, progress, origin)
+        unfinished.discard()
+
+
+def describe_start(loaders: Loaders, params: Train, origin: dict) -> None:
+    """What is known before the first epoch: pictures of the augmentation, where the weights come from, what is held back."""
+    data = loaders.train.dataset
+    crowded = max(range(len(data)), key=lambda index: len(data.samples[index].boxes))
+    with replacing_folder(AUGMENTATION) as folder:
+        draw_augmentations(folder / "augmentation.png",
+                           augmentation.examples(data, crowded, seed=params.seed, **asdict(params.augment)))
+    write_json(CURVES / "init.json", origin)
+    if told := summary(origin):
+        print(told)
+    if loaders.inner is not None:
+        kept = len(loaders.inner.dataset)
+        print(f"train: the best epoch is chosen on {kept} of the {len(data) + loaders.purged + kept} training windows;"
+              f" {loaders.purged} that share frames with them are left out")
+
+
+def keep_model(model: Model, params: Train, loaders: Loaders, learner: Learner, progress: Progress, origin: dict) -> None:
+    best, chosen = learner.final_model, progress.epoch
+    if params.select == "inner":
+        best.load_state_dict(progress.best_weights)
+        chosen = progress.best_epoch
+    training = {"epochs": progress.epoch, "epoch": chosen, "select": params.select, "seed": params.seed, "init": origin}
+    save_model(BEST, best, {**loaders.info, "model": architecture(model), "training": training})
+    windows, persons = len(loaders.train.dataset), int(loaders.label_counts.sum())
+    print(f"train: {windows} windows with {persons} persons of {np.count_nonzero(loaders.label_counts)} classes,"
+          f" {progress.epoch} epochs; {BEST} holds epoch {chosen}")
 
 
 def main() -> None:
     model, params, runtime = read_params("model", Model), read_params("train", Train), read_params("runtime", Runtime)
-    check_choices(model, params)
+    check_model(model)
+    check_recipe(params, model.classifier)
+    check_init(params.init)
     require_valid_data()
     device = choose_device(runtime.device)
-    if runtime.threads:
-        torch.set_num_threads(runtime.threads)
-    look = {"temperature_range": (model.input.min_c, model.input.max_c), "background": model.input.background}
-    loaders = open_loaders(FRAMES, ANNOTATIONS, look=look, augment=asdict(params.augment), batch_size=params.batch_size,
-                           seed=params.seed, inner_val_fraction=params.inner_val_fraction if params.select == "inner" else None,
-                           workers=runtime.workers, pin_memory=device.type == "cuda")
-    learner = build_learner(model, params, loaders, device)
-    loss = build_loss(params.loss, torch.from_numpy(loaders.label_counts), class_weights=params.class_weights,
-                      effective_beta=params.effective_beta, label_smoothing=params.label_smoothing,
-                      focal_alpha=params.focal_alpha, focal_gamma=params.focal_gamma, balance_tau=params.balance_tau).to(device)
-
-    unfinished = UnfinishedRun(os.environ.get("THERMAL_SCRATCH", ".scratch"), fingerprint_run(model, params))
-    parts = {"model": learner.model, "optimizer": learner.optimizer, "schedule": learner.schedule, "scaler": learner.scaler,
-             "average": learner.average}
-    progress = unfinished.resume(device, **parts)
-    if progress.epoch:
-        print(f"train: goes on after epoch {progress.epoch} of {params.epochs} ({unfinished.path})")
-    with Live(str(CURVES), dvcyaml=None, save_dvc_exp=False) as live:
-        for epoch, scalars in enumerate(progress.history, start=1):
-            log_epoch(live, epoch, scalars)
-        while progress.epoch < params.epochs:
-            scalars = run_epoch(progress.epoch + 1, learner, loaders, loss, params, device)
-            progress.epoch += 1
-            progress.history.append(scalars)
-            if params.select == "inner":
-                keep_if_best(progress, learner, scalars)
-            unfinished.save(progress, **parts)
-            log_epoch(live, progress.epoch, scalars)
-            listed = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
-            print(f"epoch {progress.epoch}/{params.epochs}  {listed}", flush=True)
-
-    best = learner.final_model
-    if params.select == "inner":
-        best.load_state_dict(progress.best_weights)
-    chosen = progress.best_epoch if params.select == "inner" else params.epochs
-    training = {"epochs": params.epochs, "epoch": chosen, "select": params.select, "seed": params.seed}
-    save_model(BEST, best, {**loaders.info, "model": architecture(model), "training": training})
-    unfinished.discard()
-    windows, persons = len(loaders.train.dataset), int(loaders.label_counts.sum())
-    print(f"train: {windows} windows with {persons} persons of {np.count_nonzero(loaders.label_counts)} classes, {params.epochs}"
-          f" epochs; {BEST} holds epoch {chosen}")
+    launch(count_ranks(runtime.ranks, device, params.batch_size))
+    with joined(device) as team:
+        learn(model, params, runtime, team)
 
 
 if __name__ == "__main__":

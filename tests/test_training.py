@@ -11,10 +11,15 @@ from torch.nn import functional
 
 from thermal_action import InputError
 from thermal_action.models import build_model
-from thermal_action.training.checkpoints import Progress, UnfinishedRun, load_model, save_model
-from thermal_action.training.engine import Learner, average_weights, predict, score, train_one_epoch
+from thermal_action.training import epoch as training
+from thermal_action.training.checkpoints import load_model, save_model
+from thermal_action.training.distributed import Team
+from thermal_action.training.engine import predict, score
+from thermal_action.training.epoch import Learner, average_weights
 from thermal_action.training.losses import build_loss
 from thermal_action.training.schedules import build_optimizer, build_schedule, lr_factor
+from thermal_action.training.strategies import Strategy
+from thermal_action.training.unfinished import Progress, UnfinishedRun
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
@@ -36,13 +41,18 @@ class Corner(nn.Module):
         rows = [torch.stack([mean.expand(len(box)), box[:, 0]], dim=1) for mean, box in zip(means, boxes, strict=True)]
         return self.linear(torch.cat(rows))
 
+    def parts(self):
+        return [self.linear]
+
 
 def make_batches(sizes, seed=0, classes=3):
     """One batch per tuple of persons per window."""
     generator = torch.Generator().manual_seed(seed)
     return [(torch.rand(len(batch), 1, 4, 8, 8, generator=generator).expand(-1, 3, -1, -1, -1),
              [torch.rand(size, 4, generator=generator) for size in batch],
-             [torch.randint(classes, (size,), generator=generator) for size in batch], [{}] * len(batch)) for batch in sizes]
+             [torch.randint(classes, (size,), generator=generator) for size in batch],
+             [{"recording": f"R{window}"} for window in range(len(batch))])
+            for batch in sizes]
 
 
 def make_learner(model=None, lr=0.1, ema=0.0, optimizer="sgd"):
@@ -50,8 +60,16 @@ def make_learner(model=None, lr=0.1, ema=0.0, optimizer="sgd"):
     model = model or Corner()
     optimizer = build_optimizer([(model.parameters(), 1.0)], optimizer, lr=lr, weight_decay=0.01)
     schedule = build_schedule(optimizer, lr_factor("constant", epochs=10), 3)
-    return Learner(model, optimizer, schedule, torch.amp.GradScaler("cpu", enabled=False),
-                   average_weights(model, ema) if ema else None)
+    learner = Learner(model, Strategy(model, "full", epochs=100), optimizer, schedule,
+                      torch.amp.GradScaler("cpu", enabled=False), average_weights(model, ema) if ema else None)
+    learner.strategy.start_epoch(1, optimizer, learner.average)
+    return learner
+
+
+def train_one_epoch(learner, batches, loss, epoch=1, **options):
+    """One process, its random numbers those of (seed 0, epoch)."""
+    generator = Team(CPU).seed_epoch(0, epoch)
+    return training.train_one_epoch(learner, batches, loss, epoch=epoch, team=Team(CPU), generator=generator, **options)
 
 
 # learning rates
@@ -85,8 +103,8 @@ def test_accumulated_batches_equal_one_large_batch(optimizer):
     large = [(torch.cat([small[i][0], small[i + 1][0]]), small[i][1] + small[i + 1][1], small[i][2] + small[i + 1][2], [{}] * 4)
              for i in (0, 2)]
     one, two = make_learner(optimizer=optimizer), make_learner(optimizer=optimizer)
-    first = train_one_epoch(one, small, loss, epoch=1, device=CPU, accumulate=2)
-    second = train_one_epoch(two, large, loss, epoch=1, device=CPU)
+    first = train_one_epoch(one, small, loss, accumulate=2)
+    second = train_one_epoch(two, large, loss)
     assert first == pytest.approx(second)
     assert torch.allclose(one.model.linear.weight, two.model.linear.weight, atol=1e-6)
 
@@ -94,7 +112,7 @@ def test_accumulated_batches_equal_one_large_batch(optimizer):
 def test_windows_without_persons_are_no_obstacle():
     learner = make_learner(ema=0.9)
     before = learner.model.linear.weight.detach().clone()
-    result = train_one_epoch(learner, make_batches([(0, 0)]), build_loss("cross_entropy", COUNTS), epoch=1, device=CPU)
+    result = train_one_epoch(learner, make_batches([(0, 0)]), build_loss("cross_entropy", COUNTS))
     assert result["loss"] == 0 and torch.equal(before, learner.model.linear.weight)
 
 
@@ -103,8 +121,8 @@ def test_gradient_is_clipped():
     free, clipped = make_learner(), make_learner()
     start = free.model.linear.weight.detach().clone()
     loss = build_loss("cross_entropy", COUNTS)
-    train_one_epoch(free, batches, loss, epoch=1, device=CPU)
-    train_one_epoch(clipped, batches, loss, epoch=1, device=CPU, clip_norm=1e-6)
+    train_one_epoch(free, batches, loss)
+    train_one_epoch(clipped, batches, loss, clip_norm=1e-6)
     assert (clipped.model.linear.weight - start).norm() < (free.model.linear.weight - start).norm() / 10
 
 
@@ -114,7 +132,7 @@ def test_training_stops_on_a_loss_that_is_no_number(value):
     batches = make_batches([(1, 1), (1, 1), (1, 1)])
     batches[1][0][:] = value
     with pytest.raises(InputError, match=r"(loss|gradient) became (nan|inf) in epoch 7, step 2"):
-        train_one_epoch(make_learner(), batches, build_loss("cross_entropy", COUNTS), epoch=7, device=CPU)
+        train_one_epoch(make_learner(), batches, build_loss("cross_entropy", COUNTS), epoch=7)
 
 
 def test_average_follows_the_weights_with_a_ramped_decay():
@@ -141,8 +159,7 @@ def test_training_learns_a_rule(precision):
     learner = make_learner(Corner(2), lr=0.1, optimizer="adamw")
     learner.scaler = torch.amp.GradScaler("cpu", enabled=precision == "fp16", init_scale=128.0)
     for epoch in range(30):
-        result = train_one_epoch(learner, batches, build_loss("cross_entropy", torch.tensor([5, 5])), epoch=epoch, device=CPU,
-                                 precision=precision)
+        result = train_one_epoch(learner, batches, build_loss("cross_entropy", torch.tensor([5, 5])), epoch, precision=precision)
     assert result["top1"] > 0.9 and score(learner.model, batches, device=CPU, precision=precision)["top1"] > 0.9
 
 
@@ -219,19 +236,17 @@ def test_resumed_learner_goes_on_as_if_nothing_had_happened(tmp_path, optimizer)
                 "average": learner.average}
 
     one = make_learner(ema=0.9, optimizer=optimizer)
-    train_one_epoch(one, batches, loss, epoch=1, device=CPU)
+    train_one_epoch(one, batches, loss)
     run = UnfinishedRun(tmp_path, "abc")
     weights = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
     run.save(Progress(epoch=1, history=[{"train/loss": 0.5}], best_epoch=1, best_score=0.25, best_weights=weights), **parts(one))
-    expected = torch.rand(3)
-    train_one_epoch(one, batches, loss, epoch=2, device=CPU)
+    train_one_epoch(one, batches, loss, epoch=2, mixup=0.4)
 
     two = make_learner(ema=0.9, optimizer=optimizer)
     assert UnfinishedRun(tmp_path, "other").resume(CPU, **parts(two)) == Progress()
     progress = UnfinishedRun(tmp_path, "abc").resume(CPU, **parts(two))
     assert (progress.epoch, progress.history, progress.best_score) == (1, [{"train/loss": 0.5}], 0.25)
-    assert torch.equal(torch.rand(3), expected)
-    train_one_epoch(two, batches, loss, epoch=2, device=CPU)
+    train_one_epoch(two, batches, loss, epoch=2, mixup=0.4)
     for a, b in ((one.model, two.model), (one.average, two.average)):
         assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
     run.discard()

@@ -1,8 +1,6 @@
-"""Model files for later stages, and unfinished runs that go on after a crash."""
+"""Model files for later stages."""
 
 import pickle
-import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -66,49 +64,3 @@ def load_plain(path: str | Path) -> Any:
     except (RuntimeError, EOFError, BadZipFile, ValueError) as error:
         raise InputError(f"{path} is no whole checkpoint ({' '.join(str(error).split())[:80]}): train it again with"
                          " `dvc repro train`, or `dvc pull`") from None
-
-
-@dataclass
-class Progress:
-    """How far a run has come."""
-
-    epoch: int = 0  # epochs finished
-    history: list[dict[str, float]] = field(default_factory=list)  # scalars of each of them
-    best_epoch: int = 0
-    best_score: float = -1.0
-    best_weights: dict[str, torch.Tensor] | None = None
-
-
-class UnfinishedRun:
-    """The state of a run after each epoch, kept outside of DVC's outs, which a re-run deletes.
-
-    The folder is named by the fingerprint of everything that decides the result, so that a run with other parameters, data
-    or code starts anew instead of going on with somebody else's weights.
-    """
-
-    def __init__(self, scratch: str | Path, fingerprint: str):
-        self.folder = Path(scratch) / f"train-{fingerprint}"
-        self.path = self.folder / "unfinished.pt"
-
-    def save(self, progress: Progress, **parts: Any) -> None:
-        """`parts`: whatever has a state_dict (None is kept as None). Also keeps torch's random numbers. Atomic."""
-        states = {name: part.state_dict() if part is not None else None for name, part in parts.items()}
-        random = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
-        with replacing(self.path) as temporary:
-            torch.save({"progress": vars(progress), "states": states, "random": random}, temporary)
-
-    def resume(self, device: torch.device, **parts: Any) -> Progress:
-        """Brings `parts` and the random numbers back to the last epoch kept; a fresh Progress when there is none."""
-        if not self.path.exists():
-            return Progress()
-        content = torch.load(self.path, map_location=device, weights_only=True)
-        for name, part in parts.items():
-            if part is not None:
-                part.load_state_dict(content["states"][name])
-        torch.set_rng_state(content["random"]["cpu"].cpu())
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state_all([state.cpu() for state in content["random"]["cuda"]])
-        return Progress(**content["progress"])
-
-    def discard(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
