@@ -556,7 +556,7 @@ class Example:
 
 
 def examples(data, index: int, *, seed: int, **strengths: float) -> list[Example]:
-    """What each augmentation does to sample `index` of a ThermalActionDataset: at its strength or, where it is off, a typical one.
+    """What each augmentation does to sample `index` of a ThermalActionDataset, those that are off at a typical strength.
 
     strengths: all fields of `Augment`. Of nine draws the one that changes most is shown, of probabilities a hit. For
     `pictures.draw_augmentations`, which cannot import this module: validate draws without torch.

@@ -70,7 +70,7 @@ def draw_boxes(axes, sample: Sample, classes: list[str]) -> None:
 
 
 def draw_augmentations(path: str | Path, examples: Sequence) -> None:
-    """PNG of `augmentation.examples(window, ...)`: before, after and the change of each, C.
+    """PNG of `augmentation.examples(data, index, ...)`: before, after and the change of each, C.
 
     The keyframe with its boxes; where one frame does not show it, one row of pixels through the window, time downwards, the
     keyframe dotted.
@@ -79,31 +79,32 @@ def draw_augmentations(path: str | Path, examples: Sequence) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    low, high = np.percentile(examples[0].before.frames, [1, 99.8])
-    rows = -(-len(examples) // EXAMPLES_A_ROW)
-    figure = plt.figure(figsize=(8 * EXAMPLES_A_ROW, 2.15 * rows), layout="constrained")
-    for part, example in zip(figure.subfigures(rows, EXAMPLES_A_ROW, squeeze=False).flat, examples, strict=False):
-        part.suptitle(example.title, fontsize=11, fontweight="bold", x=0.01, ha="left")
-        axes = part.subplots(1, 3)
-        before, after = example.before.frames, example.after.frames
-        shown = (slice(None), telling_row(example)) if example.over_time else len(before) // 2
-        change = (after - before)[shown]
-        largest = max(np.abs(change).max(), 0.1)
-        for axis, frames, name in zip(axes, (before, after), ("before", "after"), strict=False):
-            axis.imshow(frames[shown], cmap="inferno", vmin=low, vmax=high, aspect="auto")
-            axis.set_title(name, fontsize=9)
-        picture = axes[2].imshow(change, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto")
-        axes[2].set_title("change, °C", fontsize=9)
-        part.colorbar(picture, ax=axes[2])
-        for axis, window in zip(axes, (example.before, example.after, example.after), strict=True):
-            axis.set_xticks([])
-            axis.set_yticks([])
+    frames = examples[0].before.frames
+    _, height, width = frames.shape
+    low, high = np.percentile(frames, [1, 99.8])
+    rows, gap, header = -(-len(examples) // EXAMPLES_A_ROW), 0.05 * width, 0.3 * height
+    figure = plt.figure(figsize=(8 * EXAMPLES_A_ROW, 8 / (3 * width + 4 * gap) * (height + header) * rows))
+    axes = figure.add_axes((0, 0, 1, 1))  # in pixels of the sensor; one for all is fast
+    for place, example in enumerate(examples):
+        top = place // EXAMPLES_A_ROW * (height + header) + header
+        left = place % EXAMPLES_A_ROW * (3 * width + 4 * gap) + gap
+        shown = (slice(None), telling_row(example)) if example.over_time else len(frames) // 2
+        before, after = example.before.frames[shown], example.after.frames[shown]
+        largest = max(np.abs(after - before).max(), 0.1)
+        note = ", a row of pixels, time downwards" if example.over_time else ""
+        axes.text(left, top - 0.55 * header, example.title + note, fontsize=11, fontweight="bold")
+        tiles = [("before", before, "inferno", low, high, example.before), ("after", after, "inferno", low, high, example.after),
+                 (f"change, within ±{largest:.1f} °C", after - before, "RdBu_r", -largest, largest, example.after)]
+        for name, tile, colours, lowest, highest, window in tiles:
+            axes.text(left, top - 0.12 * header, name, fontsize=9)
+            axes.imshow(tile, cmap=colours, vmin=lowest, vmax=highest, extent=(left, left + width, top + height, top))
             if example.over_time:
-                axis.axhline(len(before) // 2, color="white", linewidth=0.8, linestyle=":")
-                axis.set_ylabel("time →\n(row of pixels)", fontsize=8)
-                axis.yaxis.label.set_rotation(270)
+                axes.plot([left, left + width], 2 * [top + (len(frames) // 2 + 0.5) / len(frames) * height], ":", color="grey")
             else:
-                outline_boxes(axis, window.boxes, *before.shape[:0:-1])
+                outline_boxes(axes, window.boxes, (left, top), (width, height))
+            left += width + gap
+    axes.set(xlim=(0, EXAMPLES_A_ROW * (3 * width + 4 * gap)), ylim=(rows * (height + header), 0), aspect="auto")
+    axes.set_axis_off()
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=80, format="png", metadata={"Software": None})
     plt.close(figure)
@@ -119,9 +120,10 @@ def telling_row(example) -> int:
     return int((change * inside if inside.any() else change).sum(axis=1).argmax())
 
 
-def outline_boxes(axes, boxes: np.ndarray, width: int, height: int) -> None:
+def outline_boxes(axes, boxes: np.ndarray, corner: tuple[float, float], size: tuple[int, int]) -> None:
     from matplotlib.patches import Rectangle
 
-    for person, (x1, y1, x2, y2) in enumerate(boxes * (width, height, width, height)):
+    for person, box in enumerate(boxes):
+        x1, y1, x2, y2 = np.tile(corner, 2) + box * np.tile(size, 2)
         colour = PERSON_COLOURS[person % len(PERSON_COLOURS)]
-        axes.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.5))
+        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.5))
