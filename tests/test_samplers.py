@@ -80,15 +80,6 @@ def test_expected_persons_are_those_that_epochs_show(kind):
     assert EpochSampler(labels).drawn(4).tolist() == [16, 8, 4, 0]
 
 
-def test_windows_are_indices_of_the_dataset():
-    """With an inner validation side, the training windows are some of the data set: the others must never be trained on."""
-    chosen = [7, 3, 9, 4]
-    assert sorted(indices(EpochSampler([[0], [1], [0], [2]], windows=chosen))) == sorted(chosen)
-    assert set(indices(EpochSampler([[0], [1], [0], [2]], kind="class_balanced", windows=chosen))) <= set(chosen)
-    with pytest.raises(ValueError, match="4 windows and labels of 2"):
-        EpochSampler([[0], [1]], windows=chosen)
-
-
 def test_copies_of_a_window_are_counted():
     """Each draw of a rare window is augmented in its own way; else ten draws are ten times the same picture."""
     draws = list(EpochSampler([[0]] * 20 + [[1]], kind="class_balanced", seed=5))

@@ -88,7 +88,7 @@ class LDAM(CrossEntropy):
     def __init__(self, class_weights: Tensor, label_smoothing: float, counts: Tensor, max_margin: float, scale: float):
         super().__init__(class_weights, label_smoothing)
         rarity = counts.clamp(min=1).double() ** -0.25
-        margins = max_margin * (rarity / rarity[counts > 0].max()).clamp(max=1)
+        margins = max_margin * rarity / rarity[counts > 0].max()
         self.register_buffer("margins", (scale * margins).float())
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ SamplerKind = Literal["shuffle", "class_balanced", "square_root"]
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """One epoch: as many draws as there are windows, each an (index in the dataset, copy).
+    """One epoch: as many draws as there are windows, each an (index, copy).
 
-    labels_per_window: class ids of the persons of each training window; windows: their indices in the dataset (None: 0, 1 ...).
+    labels_per_window: class ids of the persons of each training window, in the order of the dataset.
     shuffle: each window once. class_balanced, square_root: with replacement, a window as often as the rarest class in it asks
     for, 1 / n or 1 / sqrt(n) (Mahajan et al., ECCV 2018). The rarest, not the mean: whoever lies at risk often has carers
     beside them, and a mean would draw such a window less often the more of them stand there (LVIS takes the rarest too, Gupta
@@ -27,11 +27,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
     """
 
     def __init__(self, labels_per_window: Sequence[Sequence[int]], *, kind: SamplerKind = "shuffle", seed: int = 0, rank: int = 0,
-                 replicas: int = 1, windows: Sequence[int] | None = None):
+                 replicas: int = 1):
         self.labels = [np.asarray(labels, dtype=np.int64) for labels in labels_per_window]
-        self.windows = np.arange(len(self.labels)) if windows is None else np.asarray(windows)
-        if len(self.windows) != len(self.labels):
-            raise ValueError(f"{len(self.windows)} windows and labels of {len(self.labels)}")
         self.chances = None if kind == "shuffle" else weigh_windows(self.labels, 1.0 if kind == "class_balanced" else 0.5)
         self.seed = seed
         self.rank = rank
@@ -47,12 +44,11 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         # four words, the last one 1: other random numbers than those of any window's augmentation, [seed, epoch, index, copy]
         generator = np.random.default_rng([self.seed, self.epoch, 0, 1 << 31])
-        places = generator.permutation(len(self.labels))
+        order = generator.permutation(len(self.labels))
         if self.chances is not None:
-            places = generator.choice(len(self.labels), len(self.labels), p=self.chances)
-        order = self.windows[np.resize(places, len(self) * self.replicas)].tolist()
+            order = generator.choice(len(self.labels), len(self.labels), p=self.chances)
         seen: dict[int, int] = {}
-        for draw, index in enumerate(order):
+        for draw, index in enumerate(np.resize(order, len(self) * self.replicas).tolist()):
             copy = seen[index] = seen.get(index, -1) + 1
             if draw % self.replicas == self.rank:
                 yield index, copy

@@ -79,8 +79,6 @@ class Strategy:
         self.model.requires_grad_(False)
         for part in self.learning:
             part.requires_grad_(True)
-        for parameter in self.model.parameters():
-            parameter.grad = None
 
     def train_mode(self) -> None:
         """In place of `model.train()`: what does not learn stays in evaluation mode."""
@@ -102,5 +100,4 @@ class Strategy:
         for parameter in self.model.classifier.parameters():
             optimizer.state.pop(parameter, None)
         if average is not None:
-            average.module.load_state_dict(self.model.state_dict())
-            average.n_averaged.zero_()  # the new classifier is averaged from its own beginning on
+            average.n_averaged.zero_()  # begins anew as a copy, at the first step of the new classifier
