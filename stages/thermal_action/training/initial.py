@@ -1,20 +1,227 @@
-"""Starting weights of a model: none, a model of ours, or a public one."""
+"""Starting weights of a model: none, a model of ours, or a public one.
 
-from collections.abc import Sequence
+Nothing starts half: the backbone loads as a whole, each tensor by name and shape, or the training stops and says what differs.
+"""
+
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from thermal_action import InputError
+from thermal_action.files import check_sha256, download, is_url, is_web_page
 from thermal_action.models import ActionModel
 from thermal_action.params import Field, section
+from thermal_action.training.checkpoints import FORMAT
+from thermal_action.training.public_weights import MEAN, STD, STEM, Source, fold_stem, guess_source, rename
+
+# mmcv keeps the best score of a run beside the weights, as a number of numpy; these make numbers and run nothing
+NUMBERS = [np.dtype, np.dtypes.Float32DType, np.dtypes.Float64DType, np.dtypes.Int64DType, np._core.multiarray.scalar,
+           (np._core.multiarray.scalar, "numpy.core.multiarray.scalar")]
 
 
 @section
 class Init:
     source: Literal["scratch", "checkpoint", "pytorchvideo", "mmaction2", "torchvision"]
-    location: str | None
+    location: str | None  # path or http(s) URL
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
 
 
+def check_init(init: Init) -> None:
+    """What no single field can know, and whether a local file is there; InputError names the parameter."""
+    if init.source == "scratch":
+        if init.location is not None:
+            raise InputError(f"params.yaml: train.init.location is {init.location}, but train.init.source scratch: set the source,"
+                             " or the location to null")
+    elif init.location is None:
+        raise InputError(f"params.yaml: train.init.source {init.source} needs train.init.location, a path or a URL")
+    elif is_url(init.location):
+        if init.sha256 is None:
+            raise InputError(f"train.init.location {init.location} is a URL: give its checksum in train.init.sha256")
+    elif not Path(init.location).is_file():
+        raise InputError(f"train.init.location {init.location} is no file: give the path of one, or a URL")
+
+
+def find_weights(init: Init, scratch: str | Path) -> Path | None:
+    """The local file, None for scratch; a URL is downloaded once to scratch/weights/<sha256>. InputError as check_init, download."""
+    check_init(init)
+    if init.location is None or not is_url(init.location):
+        return init.location and Path(init.location)
+    return download(init.location, Path(scratch) / "weights" / init.sha256, init.sha256, parameter="train.init.sha256")
+
+
 def initialise(model: ActionModel, init: Init, *, classes: Sequence[str], scratch: str | Path = ".scratch") -> dict[str, Any]:
-    """Loads into `model` what `init` names; returns the report, plain and without paths of this machine."""
-    return {"source": init.source}
+    """Loads the weights that `init` names into `model`, whose classes are called `classes`; returns a plain report:
+
+    source, file (its name), sha256, used (count of tensors), folded (names of stems made for colour), skipped (reason -> names
+    in the file), fresh (names in the model that keep their random values), warnings.
+    InputError, and the model stays as it was, when the file is not what `init` says or does not fill the backbone.
+    """
+    path = find_weights(init, scratch)
+    if path is None:
+        return {"source": "scratch"}
+    sha256 = check_sha256(path, init.sha256, parameter="train.init.sha256")
+    content = read_plain(path, init.location)
+    weights = tensors_of(content, init.location)
+    if init.source == "checkpoint":
+        fit, look = fit_checkpoint(content, weights, model, classes, init.location)
+    else:
+        fit, look = fit_public(init.source, weights, model.inputs.channels), {"mean": MEAN, "std": STD}
+    own = model.state_dict()
+    require_backbone(fit.found, own, weights, init)
+    with torch.no_grad():
+        for name, tensor in fit.found.items():
+            own[name].copy_(tensor)
+    return {"source": init.source, "file": Path(urlsplit(init.location).path).name, "sha256": sha256, "used": len(fit.found),
+            "folded": fit.folded, "skipped": fit.skipped, "fresh": [name for name in own if name not in fit.found],
+            "warnings": compare_look(model, look)}
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """Two or three lines for the reader of a log; none for scratch."""
+    if report["source"] == "scratch":
+        return ""
+    folded = f", {len(report['folded'])} of them folded from colour" if report["folded"] else ""
+    lines = [f"init: {report['used']} tensors of {report['source']} {report['file']} used{folded}; {name_some(report['fresh'])} of"
+             " the model start at random"]
+    lines += [f"init: left in the file, {reason}: {name_some(names)}" for reason, names in report["skipped"].items()]
+    return "\n".join(lines + [f"init: warning: {sentence}" for sentence in report["warnings"]])
+
+
+def read_plain(path: Path, location: str) -> Any:
+    """What a checkpoint holds, if that is nothing but tensors, numbers and text."""
+    try:
+        with torch.serialization.safe_globals(NUMBERS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+    if "GLOBAL " in reason:
+        kind = reason.split("GLOBAL ")[1].split()[0]
+        raise InputError(f"{location} holds {kind}, a Python object that could run code, and was not loaded: where you trust it, save"
+                         " its weights alone, torch.save({'state_dict': torch.load(file, weights_only=False)['state_dict']}, other)")
+    kind = "a web page" if is_web_page(path) else "torn, or none"
+    raise InputError(f"{location} is no whole checkpoint, but {kind}: get the file again")
+
+
+def tensors_of(content: Any, location: str) -> dict[str, Tensor]:
+    """The weights of a checkpoint by their names, without the prefixes that wrappers of a model add."""
+    state = content
+    for key in ("model_state", "state_dict"):  # pytorchvideo, MMAction2 and ours; torchvision's are bare
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            state = content[key]
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)} if isinstance(state, dict) else {}
+    if not tensors:
+        raise InputError(f"{location} holds no weights, neither bare nor under model_state or state_dict: give another file")
+    return {name.removeprefix("module.").removeprefix("model."): tensor for name, tensor in tensors.items()}
+
+
+@dataclass
+class Fit:
+    """Which of a file's tensors go where."""
+
+    found: dict[str, Tensor]  # by the model's names
+    folded: list[str] = field(default_factory=list)
+    skipped: dict[str, list[str]] = field(default_factory=dict)  # reason -> names in the file
+
+
+def fit_public(source: Source, weights: Mapping[str, Tensor], channels: Sequence[str]) -> Fit:
+    """All but the head, which knows other classes."""
+    fit = Fit({})
+    for name, ours in rename(source, weights).items():
+        if ours is None:
+            fit.skipped.setdefault("not of the backbone", []).append(name)
+            continue
+        fit.found[ours] = weights[name]
+        if STEM.fullmatch(ours) and weights[name].shape[1] == 3:
+            fit.found[ours] = fold_stem(weights[name], channels)
+            if fit.found[ours] is not weights[name]:
+                fit.folded.append(ours)
+    return fit
+
+
+def fit_checkpoint(content: Any, weights: Mapping[str, Tensor], model: ActionModel, classes: Sequence[str],
+                   location: str) -> tuple[Fit, Mapping[str, Any]]:
+    """All of a model of ours but what of its head does not fit; and how that model looks at a window."""
+    if content.get("format") != FORMAT:
+        other = guess_source(weights)
+        raise InputError(f"{location} is no model of this project ({FORMAT!r}): set train.init.source to {other or 'what it is'}")
+    seen = list(content["model"].get("channels", ["temperature"]))
+    if seen != list(model.inputs.channels):
+        raise InputError(f"{location} sees {seen}, and model.input.channels says {list(model.inputs.channels)}: make them the same")
+    reason, skipped = unfit_head(weights, model.state_dict(), same_classes=content["classes"] == list(classes))
+    found = {name: tensor for name, tensor in weights.items() if name not in skipped}
+    return Fit(found, skipped={reason: skipped} if skipped else {}), content["model"]
+
+
+def unfit_head(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], *, same_classes: bool) -> tuple[str, list[str]]:
+    """(why, which): tensors of a file's head that the model cannot use. Its last layer is of no use to another description."""
+    def shapes(state: Mapping[str, Tensor], last: bool) -> dict[str, torch.Size]:
+        return {name: tensor.shape for name, tensor in state.items()
+                if name.startswith("head.") and name.startswith("head.classify.") == last}
+
+    if shapes(weights, False) != shapes(own, False):
+        return "another head", [*shapes(weights, False), *shapes(weights, True)]
+    if not same_classes:
+        return "other classes", list(shapes(weights, True))
+    if shapes(weights, True) != shapes(own, True):
+        return "another classifier", list(shapes(weights, True))
+    return "", []
+
+
+def require_backbone(found: Mapping[str, Tensor], own: Mapping[str, Tensor], weights: Mapping[str, Tensor], init: Init) -> None:
+    """InputError unless each tensor of the backbone is found in its shape, and nothing is left that would belong there."""
+    # a file of pictures knows nothing of time, and old ones do not count the batches that a norm has seen
+    of = "backbone.cnn." if init.source == "torchvision" else "backbone."
+    missing = [name for name in own if name.startswith(of) and name not in found and not name.endswith("num_batches_tracked")]
+    left = [name for name in found if name not in own]
+    other = [name for name in found if name in own and found[name].shape != own[name].shape]
+    if not missing + left + other:
+        return
+    total = sum(name.startswith("backbone.") for name in own)
+    differs = [f"{len(missing)} of its {total} tensors are missing ({name_some(missing)})" if missing else "",
+               f"{len(other)} have another shape ({other[0]} is {list(found[other[0]].shape)} there and {list(own[other[0]].shape)}"
+               " here)" if other else "",
+               f"{len(left)} of the file are left over ({name_some(left)})" if left else ""]
+    raise InputError(f"{init.location} does not fill the backbone: {', '.join(part for part in differs if part)}; "
+                     + propose(missing, left, other, found, weights, init.source))
+
+
+def propose(missing: list[str], left: list[str], other: list[str], found: Mapping[str, Tensor], weights: Mapping[str, Tensor],
+            source: str) -> str:
+    """The remedy: what of params.yaml would make the file fit."""
+    seems = guess_source(weights)
+    if seems != source:
+        return f"its names are those of {seems}: set train.init.source" if seems else f"it is no file of {source}: get another"
+    settings = []
+    fusion = [name for name in other if "conv_fast_to_slow" in name]
+    if missing and all("multipathway_fusion.norm" in name for name in missing):
+        settings.append("lateral to plain")
+    elif left and all("multipathway_fusion.norm" in name for name in left):
+        settings.append("lateral to norm_relu")
+    elif missing + left:
+        fusion = []
+    if fusion and fusion == other:
+        settings.append(f"lateral_kernel to {found[fusion[0]].shape[2]}")
+    if not settings:
+        return "set model.name and its sizes to the network that the file was trained as"
+    return f"set {' and '.join(settings)} in the section of params.yaml that model.name names"
+
+
+def compare_look(model: ActionModel, look: Mapping[str, Any]) -> list[str]:
+    """A sentence when the model normalises what it sees otherwise than the one that the weights come from."""
+    mean, std = look.get("mean", 0.0), look.get("std", 1.0)
+    if abs(mean - model.inputs.mean) < 0.01 and abs(std - model.inputs.std) < 0.01:
+        return []
+    return [f"the weights were trained with mean {mean} and standard deviation {std}, model.input has {model.inputs.mean} and"
+            f" {model.inputs.std}"]
+
+
+def name_some(names: Sequence[str]) -> str:
+    """A count would do for a machine, and all names for nobody."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "none"
