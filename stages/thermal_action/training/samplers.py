@@ -42,7 +42,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return -(-len(self.labels) // self.replicas)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        # four words, the last one 1: other random numbers than those of any window's augmentation, [seed, epoch, index, copy]
+        # no copy is that high: other random numbers than those of any window's augmentation, [seed, epoch, index, copy]
         generator = np.random.default_rng([self.seed, self.epoch, 0, 1 << 31])
         order = generator.permutation(len(self.labels))
         if self.chances is not None:
