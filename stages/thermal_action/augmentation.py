@@ -528,7 +528,7 @@ class BoxJitter:
     largest: float
 
     def __call__(self, window: Window, rng: np.random.Generator) -> Window:
-        moves = rng.uniform(-self.largest, self.largest, window.boxes.shape)
+        moves = rng.uniform(-self.largest, self.largest, window.boxes.shape).astype(np.float32)
         moved = np.clip(window.boxes + moves * np.tile(sizes(window.boxes), 2), 0, 1)
         keep = sizes(moved).min(axis=1, initial=1.0) >= SMALLEST_SIDE
         return replace(window, boxes=np.where(keep[:, None], moved, window.boxes))
