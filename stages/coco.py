@@ -37,6 +37,8 @@ class WindowParams:
 class Coco:
     split_by: SplitBy
     val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    folds: Annotated[int, Field(ge=0, le=50)]
+    fold: Annotated[int, Field(ge=0, le=49)]
     seed: Annotated[int, Field(ge=0)]
     session_gap_s: Annotated[float, Field(ge=0)]
     block_s: Annotated[float, Field(ge=1)]
@@ -81,7 +83,7 @@ def to_coco(keyframes: list[tuple[Keyframe, dict]], classes: list[str], first_id
 def describe_split(placed: list, split: Split, classes: list[str], params: Coco) -> dict:
     """Counts of images, boxes and classes per side, for people and for `dvc metrics diff`."""
     sides = {"train": set(split.train), "val": set(split.val), "purged": set(split.purged)}
-    info: dict = {"split_by": params.split_by, "seed": params.seed}
+    info: dict = {"split_by": params.split_by, "seed": params.seed, "folds": params.folds, "fold": params.fold}
     for side, ids in sides.items():
         labels = Counter(person.subcategory for keyframe, image, _ in placed if image["id"] in ids for person in keyframe.persons)
         info[side] = {"images": len(ids), "boxes": labels.total(), "classes": {name: labels[name] for name in classes},
@@ -103,7 +105,8 @@ def main() -> None:
                           "annotations": find_segments(records, *spans[name], params.segment_max_gap_s)}
     given = read_json(RAW / "split.json") if params.split_by == "given" and (RAW / "split.json").exists() else None
     split = split_windows([w for _, _, w in placed], by=params.split_by, val_fraction=params.val_fraction, seed=params.seed,
-                          recording_spans=spans, session_gap_s=params.session_gap_s, block_s=params.block_s, given=given)
+                          recording_spans=spans, session_gap_s=params.session_gap_s, block_s=params.block_s, given=given,
+                          folds=params.folds, fold=params.fold)
     if not split.train or not split.val:
         raise InputError(f"the split by {params.split_by} gives {len(split.train)} training and {len(split.val)} validation "
                          "keyframes: change coco.val_fraction or coco.split_by")
@@ -124,8 +127,10 @@ def main() -> None:
         write_json(folder / "class_mapping.json", {"classes": classes, "class_to_id": {c: i for i, c in enumerate(classes)}})
         write_json(folder / "segments.json", {"version": "thermal-action 1", "taxonomy": classes, "database": database})
         write_json(folder / "dataset_info.json", summary)
-    print("coco: " + ", ".join(f"{side} {summary[side]['images']} images with {summary[side]['boxes']} persons"
-                               for side in ("train", "val", "purged")) + f" (split by {params.split_by})")
+    counts = ", ".join(f"{side} {summary[side]['images']} images with {summary[side]['boxes']} persons"
+                       for side in ("train", "val", "purged"))
+    fold = f", fold {params.fold} of {params.folds}" if params.folds else ""
+    print(f"coco: {counts} (split by {params.split_by}{fold})")
 
 
 if __name__ == "__main__":

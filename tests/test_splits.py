@@ -102,3 +102,55 @@ def test_windows_of_another_device_do_not_touch():
     assert overlapping([a], [Window("b", "r", "m1", 10, 0, 20, ())]) == set()
     assert overlapping([a], [Window("b", "r", "m0", 30, 20, 40, ())]) == {"a"}
     assert overlapping([a], [Window("b", "r", "m0", 30, 21, 40, ())]) == set()
+
+
+def all_folds(by, windows, spans, folds, **changes):
+    return [split(by, windows, spans, folds=folds, fold=fold, **changes) for fold in range(folds)]
+
+
+@pytest.mark.parametrize(("by", "folds"), [("session", 3), ("session", 6), ("recording", 5), ("recording", 18), ("time", 4),
+                                           ("keyframe", 7)])
+def test_over_all_folds_every_keyframe_validates_exactly_once(by, folds):
+    windows, spans = make_windows()
+    splits = all_folds(by, windows, spans, folds)
+    assert sorted(image for result in splits for image in result.val) == sorted(window.image_id for window in windows)
+    for result in splits:
+        assert result.val and sorted(result.train + result.val + result.purged) == sorted(window.image_id for window in windows)
+        assert by == "keyframe" or not share_a_frame(windows, result)
+    assert splits == all_folds(by, windows, spans, folds)
+
+
+def test_a_session_validates_as_a_whole_and_a_recording_too():
+    windows, spans = make_windows()
+    for by, end in (("session", "r"), ("recording", "_")):
+        for result in all_folds(by, windows, spans, 3):
+            assert not {image.split(end)[0] for image in result.val} & {image.split(end)[0] for image in result.train}
+
+
+def test_folds_are_alike_in_size_and_classes():
+    windows, spans = make_windows(devices=6, sessions=3)
+    splits = all_folds("recording", windows, spans, 6)
+    assert {len(result.val) for result in splits} == {len(windows) // 6}
+    label_of = {window.image_id: window.labels[0] for window in windows}
+    counts = np.array([np.bincount([label_of[image] for image in result.val], minlength=4) for result in splits])
+    assert (np.abs(counts / counts.sum(0) - 1 / 6) < 0.05).all(), counts
+    sizes = [len(result.val) for result in all_folds("keyframe", windows[:-3], spans, 7)]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_another_seed_deals_another_way():
+    windows, spans = make_windows()
+    assert all_folds("recording", windows, spans, 4) != all_folds("recording", windows, spans, 4, seed=7)
+
+
+@pytest.mark.parametrize(("by", "folds", "fold", "words"), [
+    ("session", 3, 3, "coco.fold 3 of coco.folds 3"),
+    ("session", 0, 1, "coco.fold 1 of coco.folds 0"),  # somebody forgot the folds
+    ("session", 1, 0, "choose 2 to 50 folds"),
+    ("session", 7, 0, "split_by session finds only 6 groups in 720 keyframes: choose at most 6 folds"),
+    ("given", 5, 0, "given is one split"),
+])
+def test_folds_that_cannot_be_are_refused(by, folds, fold, words):
+    windows, spans = make_windows()
+    with pytest.raises(InputError, match=words):
+        split(by, windows, spans, folds=folds, fold=fold, given={"train": [], "val": []})

@@ -2,7 +2,8 @@
 
 A window of 64 frames lasts about ten seconds and keyframes stand one second apart, so a random split of keyframes shows
 the model nearly every validation frame. Whole sessions, recordings or blocks of time change sides instead, and training
-windows that still touch the other side (neighbouring recordings of one device overlap) are purged.
+windows that still touch the other side (neighbouring recordings of one device overlap) are purged. With folds, the groups
+are dealt out to n folds, and every keyframe validates in one of them.
 """
 
 import random
@@ -16,8 +17,8 @@ import numpy as np
 from thermal_action import InputError
 
 SplitBy = Literal["session", "recording", "time", "keyframe", "given"]
-# random assignments of groups among which the best stratified one is taken
-CANDIDATES = 2000
+# random assignments of groups among which the best stratified one is taken, and random orders of dealing them out to folds
+CANDIDATES, DEALS = 2000, 200
 
 
 @dataclass(frozen=True)
@@ -44,16 +45,23 @@ class Split:
 
 def split_windows(windows: Sequence[Window], *, by: SplitBy, val_fraction: float, seed: int,
                   recording_spans: Mapping[str, tuple[int, int]], session_gap_s: float, block_s: float,
-                  given: Mapping[str, Sequence[str]] | None = None) -> Split:
+                  given: Mapping[str, Sequence[str]] | None = None, folds: int = 0, fold: int = 0) -> Split:
     """Assigns every window to a side.
 
     `recording_spans`: first and last frame time (ms) of every recording. `given`: {"train": ids, "val": ids} for by="given".
+    `folds`: 0, and `val_fraction` of the windows validates; or that many folds, of which number `fold` (from 0) validates.
     Raises InputError when the data has too few groups for `by`, or a given split that does not match.
     """
+    if folds == 1 or fold >= max(folds, 1):
+        raise InputError(f"coco.fold {fold} of coco.folds {folds}: choose 2 to 50 folds and a fold from 0 to folds - 1, or "
+                         "0 and 0 for no folds")
     if by == "given":
+        if folds:
+            raise InputError(f"coco.split_by given is one split and has no {folds} folds: set coco.folds to 0, or split by "
+                             "session")
         return take_given(windows, given)
     if by == "keyframe":
-        return split_by_keyframe(windows, val_fraction, seed)
+        return split_by_keyframe(windows, val_fraction, seed, folds, fold)
     groups = {
         "session": lambda: group_by_session(windows, recording_spans, session_gap_s),
         "recording": lambda: [window.recording for window in windows],
@@ -62,7 +70,11 @@ def split_windows(windows: Sequence[Window], *, by: SplitBy, val_fraction: float
     if len(set(groups)) < 2:
         raise InputError(f"split_by {by} finds only one {'block' if by == 'time' else by} in {len(windows)} keyframes: fetch "
                          "more recordings, or choose recording or time in `coco.split_by`")
-    val_groups = choose_groups(groups, [window.labels for window in windows], val_fraction, seed)
+    labels, found = [window.labels for window in windows], len(set(groups))
+    if folds > found:
+        raise InputError(f"coco.folds {folds}, but split_by {by} finds only {found} groups in {len(windows)} keyframes: choose at "
+                         f"most {found} folds, or recording or time in `coco.split_by`")
+    val_groups = deal_groups(groups, labels, folds, seed)[fold] if folds else choose_groups(groups, labels, val_fraction, seed)
     train = [window for window, group in zip(windows, groups, strict=True) if group not in val_groups]
     val = [window for window, group in zip(windows, groups, strict=True) if group in val_groups]
     touching = overlapping(train, val)
@@ -86,19 +98,21 @@ def take_given(windows: Sequence[Window], given: Mapping[str, Sequence[str]] | N
                  [w.image_id for w in windows if sides[w.image_id] == "val"], [])
 
 
-def split_by_keyframe(windows: Sequence[Window], val_fraction: float, seed: int) -> Split:
+def split_by_keyframe(windows: Sequence[Window], val_fraction: float, seed: int, folds: int, fold: int) -> Split:
     """The random split of the original guide: shuffles each recording's keyframes, the first share validates. Leaky on purpose.
 
     One generator runs through the recordings in order of name; with seed 42 and 0.2 this is the published split of thermal-v1.
+    With folds, the keyframes in that order go to the folds in turn.
     """
-    generator, val = random.Random(seed), set()
+    generator, val, dealt = random.Random(seed), set(), 0
     by_recording = defaultdict(list)
     for window in windows:
         by_recording[window.recording].append(window)
     for recording in sorted(by_recording):
         ids = [window.image_id for window in sorted(by_recording[recording], key=lambda window: window.timestamp)]
         generator.shuffle(ids)
-        val.update(ids[: int(len(ids) * val_fraction)])
+        val.update(ids[(fold - dealt) % folds :: folds] if folds else ids[: int(len(ids) * val_fraction)])
+        dealt += len(ids)
     return Split([w.image_id for w in windows if w.image_id not in val], [w.image_id for w in windows if w.image_id in val], [])
 
 
@@ -126,16 +140,7 @@ def choose_groups(groups: Sequence[Hashable], labels: Sequence[Sequence[int]], v
     Cost: |share of the class in validation - val_fraction|, weighted by the square root of its count, so that common
     classes are split well and rare ones stand on both sides where groups allow; plus the same for the number of windows.
     """
-    names = sorted(set(groups))
-    index = {name: number for number, name in enumerate(names)}
-    classes = sorted({label for window_labels in labels for label in window_labels})
-    counts = np.zeros((len(names), len(classes) + 1))  # (groups, classes + windows)
-    for group, window_labels in zip(groups, labels, strict=True):
-        counts[index[group], -1] += 1
-        for label in window_labels:
-            counts[index[group], classes.index(label)] += 1
-    weights = np.append(np.sqrt(counts[:, :-1].sum(0)), np.sqrt(counts[:, -1].sum()))
-    weights /= weights.sum()
+    names, counts, weights = count_groups(groups, labels)
     generator = np.random.default_rng(seed)
     best, best_cost = None, np.inf
     for _ in range(CANDIDATES):
@@ -147,6 +152,41 @@ def choose_groups(groups: Sequence[Hashable], labels: Sequence[Sequence[int]], v
         if cost < best_cost - 1e-12:
             best, best_cost = chosen, cost
     return {names[number] for number in best}
+
+
+def count_groups(groups: Sequence[Hashable], labels: Sequence[Sequence[int]]) -> tuple[list, np.ndarray, np.ndarray]:
+    """(names [G] sorted, counts [G, classes + 1] of persons per class and of windows, weights [classes + 1] that sum to 1)."""
+    names = sorted(set(groups))
+    index = {name: number for number, name in enumerate(names)}
+    classes = sorted({label for window_labels in labels for label in window_labels})
+    counts = np.zeros((len(names), len(classes) + 1))
+    for group, window_labels in zip(groups, labels, strict=True):
+        counts[index[group], -1] += 1
+        for label in window_labels:
+            counts[index[group], classes.index(label)] += 1
+    weights = np.append(np.sqrt(counts[:, :-1].sum(0)), np.sqrt(counts[:, -1].sum()))
+    return names, counts, weights / weights.sum()
+
+
+def deal_groups(groups: Sequence[Hashable], labels: Sequence[Sequence[int]], folds: int, seed: int) -> list[set]:
+    """The groups of each of `folds` folds, classes and sizes balanced; at least as many groups as folds.
+
+    Greedy: each group goes to the fold that holds least of what the group brings, so the empty ones fill first. Of many random
+    orders of dealing the best: the least sum over folds of the squared shares of each class, weighted as in choose_groups.
+    """
+    names, counts, weights = count_groups(groups, labels)
+    shares = counts / counts.sum(0)
+    generator = np.random.default_rng(seed)
+    best, best_cost = None, np.inf
+    for _ in range(DEALS):
+        fold_of, held = np.empty(len(names), dtype=int), np.zeros((folds, shares.shape[1]))
+        for group in generator.permutation(len(names)):
+            fold_of[group] = np.argmin(held @ (weights * shares[group]))
+            held[fold_of[group]] += shares[group]
+        cost = float((np.square(held) @ weights).sum())
+        if cost < best_cost - 1e-12:
+            best, best_cost = fold_of, cost
+    return [{names[group] for group in np.flatnonzero(best == fold)} for fold in range(folds)]
 
 
 def overlapping(windows: Sequence[Window], others: Sequence[Window]) -> set[str]:
