@@ -8,9 +8,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from thermal_action import InputError
-from thermal_action.augmentation import Window
-from thermal_action.dataset import ThermalActionDataset, collate_fn
-from thermal_action.files import write_json
+from thermal_action.augmentation import OFF, Window
+from thermal_action.dataset import People, ThermalActionDataset, collate_fn
+from thermal_action.files import read_json, write_json
 from thermal_action.recordings import write_recording
 from thermal_action.transforms import ROOM_C, ThermalActionTransform
 
@@ -129,6 +129,91 @@ def test_sensors_of_two_sizes_are_refused(tmp_path, annotations):
     write_json(tmp_path / "mixed.json", coco)
     with pytest.raises(InputError, match="a has 12 x 20 pixels and b 16 x 16"):
         ThermalActionDataset(tmp_path, tmp_path / "mixed.json", PLAIN)
+
+
+def write_rooms(folder, keyframes=(4, 2, 1)):
+    """Recordings R0, R1, ... with one person at each of so many keyframes; the class is the recording's number."""
+    parts = []
+    for room, number in enumerate(keyframes):
+        x = 0.1 + 0.25 * room
+        write_data(folder, [(10 * i + 5, 0) for i in range(number)], name=f"R{room}")
+        frames = np.full((FRAMES, HEIGHT, WIDTH), 18, np.float32)
+        frames[:, 2:5, int(x * WIDTH) : int((x + 0.2) * WIDTH)] = 26 + room
+        write_recording(folder / f"R{room}.h5", ((1000 + 170 * i, i, frame, 0) for i, frame in enumerate(frames)),
+                        sensor_id=f"R{room}", mac_address="m", height=HEIGHT, width=WIDTH, compression="gzip", level=1)
+        coco = read_json(folder / f"R{room}.json")
+        person = {"bbox": [x + 0.1, 3.5 / HEIGHT, 0.2, 3 / HEIGHT], "object_id": 0, "category_id": room}
+        coco["annotations"] = [person | {"id": i, "image_id": image["id"]} for i, image in enumerate(coco["images"])]
+        parts.append(coco)
+    together = {key: [entry for part in parts for entry in part[key]] for key in ("images", "annotations")}
+    together["categories"] = [{"id": room, "name": f"room {room}"} for room in range(len(keyframes))]
+    write_json(folder / "rooms.json", together)
+    return folder / "rooms.json"
+
+
+def paste_always(folder):
+    return ThermalActionDataset(folder, write_rooms(folder), ThermalActionTransform(True, **(OFF | {"copy_paste": 1.0})), 16)
+
+
+def test_who_is_pasted_comes_from_another_recording_of_the_same_side(tmp_path):
+    """A person of the inner validation side in a training window would make its score worthless."""
+    whole = paste_always(tmp_path)
+
+    def guests(data):
+        found = set()
+        for epoch in range(12):
+            data.set_epoch(epoch)
+            for index in range(len(data)):
+                _, boxes, labels, extras = data[index]
+                assert len(boxes) == len(labels) == len(extras["object_ids"]) and labels[0] == int(extras["recording"][1])
+                found |= {(extras["recording"], int(label)) for label in labels[1:]}
+                assert all(extras["object_ids"][1:] == -1)
+        return found
+
+    assert guests(whole) == {(f"R{host}", guest) for host in range(3) for guest in range(3) if host != guest}
+    part = whole.subset([0, 1, 4, 5])
+    assert [sample.recording for sample in part.samples] == ["R0", "R0", "R1", "R1"] and part.label_counts().tolist() == [2, 2, 0]
+    assert guests(part) == guests(pickle.loads(pickle.dumps(part))) == {("R0", 1), ("R1", 0)}
+    assert guests(whole.subset(range(4))) == set()  # one recording alone has nobody to give
+    assert len(whole) == 7 and whole.label_counts().tolist() == [4, 2, 1]
+
+
+def test_a_subset_has_an_epoch_of_its_own(tmp_path):
+    whole = paste_always(tmp_path)
+    part = whole.subset([2, 3])
+    part.set_epoch(5)
+    assert (int(whole._epoch), int(part._epoch)) == (0, 5)
+    assert part[0][3]["image_id"] == whole[2][3]["image_id"]
+
+
+def test_pasted_persons_do_not_depend_on_workers(tmp_path):
+    data = paste_always(tmp_path)
+    for one, two in zip(collect(data, 0), collect(data, 2), strict=True):
+        assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
+    assert max(len(boxes) for _, boxes in collect(data, 0)) == 4  # two windows, two guests
+
+
+@pytest.mark.parametrize(("balance", "share"), [(0.0, 4 / 6), (1.0, 0.5)])
+def test_balance_gives_rare_classes_their_turn(tmp_path, balance, share):
+    people, rng = People(paste_always(tmp_path).samples), np.random.default_rng(0)
+    labels = [people.labels[people.places.index(people.draw(rng, balance, not_of="R2"))] for _ in range(600)]
+    assert np.mean(np.array(labels) == 0) == pytest.approx(share, abs=0.06) and 2 not in labels
+
+
+def test_whom_others_touch_is_never_cut_out(tmp_path):
+    coco = read_json(write_rooms(tmp_path))
+    coco["annotations"].append(coco["annotations"][0] | {"id": 99, "category_id": 2})
+    write_json(tmp_path / "rooms.json", coco)
+    data = ThermalActionDataset(tmp_path, tmp_path / "rooms.json", PLAIN)
+    assert (0, 0) not in People(data.samples).places and len(People(data.samples).places) == 6
+
+
+def test_a_clip_has_one_label(tmp_path, annotations):
+    data = ThermalActionDataset(tmp_path, annotations, ThermalActionTransform(True), 16, label_per="clip")
+    assert [data[index][1].tolist() for index in range(3)] == [[[0, 0, 1, 1]], [[0, 0, 1, 1]], []]
+    assert [data[index][2].tolist() for index in range(3)] == [[0], [0], []] == [data.labels(i).tolist() for i in range(3)]
+    assert data[2][1].shape == (0, 4) and data.label_counts().tolist() == [2, 0]
+    assert [len(data[index][3]["object_ids"]) for index in range(3)] == [1, 1, 0]
 
 
 def warm_person(left, top, right, bottom):
