@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from thermal_action import InputError, augmentation
 from thermal_action.files import file_sha256, fingerprint, read_json, replacing_folder, write_json
-from thermal_action.models import build_model
+from thermal_action.models import ActionModel, build_model
 from thermal_action.models.options import Model, architecture, check_model
 from thermal_action.params import read_params, run
 from thermal_action.pictures import draw_augmentations
@@ -30,14 +30,11 @@ from thermal_action.runtime import Runtime
 from thermal_action.training.checkpoints import save_model
 from thermal_action.training.distributed import Team, count_ranks, joined, launch
 from thermal_action.training.engine import choose_device, score
-from thermal_action.training.epoch import Learner, average_weights, train_one_epoch
+from thermal_action.training.epoch import Learner, train_one_epoch
 from thermal_action.training.initial import check_init, initialise, summary
 from thermal_action.training.loaders import Loaders, open_loaders
-from thermal_action.training.losses import build_loss, deferred
-from thermal_action.training.recipe import Train, check_recipe
-from thermal_action.training.schedules import build_optimizer, build_schedule, lr_factor
+from thermal_action.training.recipe import Train, build_epoch_loss, build_learner, check_recipe
 from thermal_action.training.stopping import EarlyStopping
-from thermal_action.training.strategies import Strategy
 from thermal_action.training.unfinished import Progress, UnfinishedRun
 
 FRAMES, ANNOTATIONS, REPORT = Path("data/frames"), Path("data/annotations"), Path("metrics/validation_report.json")
@@ -59,23 +56,13 @@ def open_data(model: Model, params: Train, runtime: Runtime, team: Team) -> Load
                         team=team, workers=runtime.workers, cache_mb=runtime.cache_mb)
 
 
-def build_learner(model: Model, params: Train, loaders: Loaders, team: Team) -> tuple[Learner, dict]:
-    """The learner, and the report on the weights that it starts from."""
+def start_network(model: Model, params: Train, classes: list[str], team: Team) -> tuple[ActionModel, dict]:
+    """The network, and the report on the weights that it starts from."""
     torch.manual_seed(params.seed)
-    network = build_model(**architecture(model), num_classes=len(loaders.info["classes"])).to(team.device)
+    network = build_model(**architecture(model), num_classes=len(classes)).to(team.device)
     # rank 0 alone downloads and reads; the others take its weights
-    report = initialise(network, params.init, classes=loaders.info["classes"], scratch=SCRATCH) if team.first else None
-    network, report = team.align(network), team.share(report)
-    strategy = Strategy(network, params.strategy, epochs=params.epochs, backbone_lr=params.backbone_lr,
-                        unfreeze_epochs=params.unfreeze_epochs, classifier_epochs=params.classifier_epochs, seed=params.seed)
-    optimizer = build_optimizer(strategy.groups(), params.optimizer, lr=params.peak_lr, weight_decay=params.weight_decay,
-                                momentum=params.momentum, nesterov=params.nesterov)
-    factor = lr_factor(params.schedule, epochs=params.epochs, warmup_epochs=params.warmup_epochs, final=params.final_lr,
-                       milestones=tuple(params.milestones), gamma=params.gamma, restart_epochs=params.classifier_epochs)
-    schedule = build_schedule(optimizer, factor, -(-len(loaders.train) // params.accumulate))
-    scaler = torch.amp.GradScaler(team.device.type, enabled=params.precision == "fp16")
-    average = average_weights(network, params.ema) if params.ema else None
-    return Learner(network, strategy, optimizer, schedule, scaler, average), report
+    report = initialise(network, params.init, classes=classes, scratch=SCRATCH) if team.first else None
+    return team.align(network), team.share(report)
 
 
 def fingerprint_run(model: Model, params: Train, team: Team) -> str:
@@ -93,14 +80,9 @@ def fingerprint_run(model: Model, params: Train, team: Team) -> str:
 def run_epoch(epoch: int, learner: Learner, loaders: Loaders, params: Train, team: Team) -> dict[str, float]:
     """Trains epoch `epoch` (from 1) and returns its scalars, by their names in the learning curves."""
     learner.strategy.start_epoch(epoch, learner.optimizer, learner.average)
-    classifier_alone = learner.strategy.phase(epoch) == 0
-    batches = loaders.balanced if classifier_alone else loaders.train
-    weights = "none" if classifier_alone else deferred(params.class_weights, epoch=epoch, epochs=params.epochs,
-                                                       share=params.reweight_from)
-    loss = build_loss(params.loss, torch.from_numpy(loaders.label_counts), drawn=batches.sampler.drawn(len(loaders.label_counts)),
-                      class_weights=weights, effective_beta=params.effective_beta, label_smoothing=params.label_smoothing,
-                      focal_alpha=params.focal_alpha, focal_gamma=params.focal_gamma, balance_tau=params.balance_tau,
-                      ldam_margin=params.ldam_margin, scale=getattr(learner.model.classifier, "scale", 1.0)).to(team.device)
+    batches = loaders.train if learner.strategy.phase(epoch) else loaders.balanced  # the classifier alone, on balanced classes
+    counts = torch.from_numpy(loaders.label_counts)
+    loss = build_epoch_loss(params, epoch, learner, counts, batches.sampler.drawn(len(counts))).to(team.device)
     batches.sampler.set_epoch(epoch)
     batches.dataset.set_epoch(epoch)
     bar = tqdm(batches, desc=f"epoch {epoch}/{params.epochs}", unit="batch", leave=False, disable=None if team.first else True)
@@ -122,16 +104,6 @@ def score_sides(epoch: int, learner: Learner, loaders: Loaders, params: Train, d
     return scalars
 
 
-def judge_epoch(progress: Progress, stopping: EarlyStopping, learner: Learner, scalars: dict[str, float], monitor: str) -> None:
-    """select: inner. Keeps the weights if they are the best so far, the first of equals, and tells when to stop."""
-    names = ("top1", "mean_class") if monitor == "both" else (monitor,)
-    inner = float(np.mean([scalars[f"inner/{name}"] for name in names]))
-    if stopping.sign * inner > progress.best_score:
-        progress.best_score, progress.best_epoch = stopping.sign * inner, progress.epoch
-        progress.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in learner.final_model.state_dict().items()}
-    progress.stopped = stopping.should_stop(inner)
-
-
 def log_epoch(live: Live, epoch: int, scalars: dict[str, float]) -> None:
     live.step = epoch
     for name, value in scalars.items():
@@ -142,13 +114,13 @@ def log_epoch(live: Live, epoch: int, scalars: dict[str, float]) -> None:
 def learn(model: Model, params: Train, runtime: Runtime, team: Team) -> None:
     torch.set_num_threads(runtime.threads or max(1, torch.get_num_threads() // team.size))
     loaders = open_data(model, params, runtime, team)
-    learner, origin = build_learner(model, params, loaders, team)
+    network, origin = start_network(model, params, loaders.info["classes"], team)
+    learner = build_learner(params, network, -(-len(loaders.train) // params.accumulate), team.device)
     stopping = EarlyStopping(params.patience, params.min_delta, params.monitor)
 
     unfinished = UnfinishedRun(SCRATCH, team.share(fingerprint_run(model, params, team) if team.first else None))
-    parts = {"model": learner.model, "optimizer": learner.optimizer, "schedule": learner.schedule, "scaler": learner.scaler,
-             "average": learner.average, "stopping": stopping}
-    progress = unfinished.resume(team.device, **parts)
+    states = learner.states | {"stopping": stopping}
+    progress = unfinished.resume(team.device, **states)
     team.wait()  # until all have read what rank 0 will overwrite
     if team.first:
         describe_start(loaders, params, origin)
@@ -162,9 +134,10 @@ def learn(model: Model, params: Train, runtime: Runtime, team: Team) -> None:
             progress.epoch += 1
             progress.history.append(scalars)
             if params.select == "inner":
-                judge_epoch(progress, stopping, learner, scalars, params.monitor)
+                watched = float(np.mean([scalars[f"inner/{name}"] for name in params.watched]))
+                progress.judge(learner.final_model, watched, stopping)
             if team.first:
-                unfinished.save(progress, **parts)
+                unfinished.save(progress, **states)
                 log_epoch(live, progress.epoch, scalars)
                 listed = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
                 print(f"epoch {progress.epoch}/{params.epochs}  {listed}", flush=True)

@@ -14,24 +14,28 @@ import train
 from conftest import Project
 from thermal_action import InputError
 from thermal_action.dataset import ThermalActionDataset
+from thermal_action.files import write_json
 from thermal_action.training.checkpoints import load_model
 from thermal_action.training.loaders import carve_inner_side
 from tiny import SEVEN_ACTIONS, write_archive
 
 TRAIN = {
-    "seed": 1, "epochs": 4, "batch_size": 8, "accumulate": 1, "optimizer": "adamw", "lr": 0.003, "momentum": 0.9,
-    "nesterov": True, "weight_decay": 0.01, "schedule": "cosine", "warmup_epochs": 1.0, "final_lr": 0.0,
-    "milestones": [0.5], "gamma": 0.1,
-    "loss": "balanced_softmax", "balance_tau": 1.0, "focal_alpha": 0.25, "focal_gamma": 2.0, "class_weights": "none",
-    "effective_beta": 0.999, "label_smoothing": 0.0, "clip_norm": 1.0, "ema": 0.9, "precision": "fp32", "select": "last",
-    "inner_val_fraction": 0.4, "val_every": 1,
-    "augment": {"flip_horizontal": 0.5, "flip_vertical": 0.5, "shift_px": 1, "contrast": 0.2, "offset_c": 0.5, "noise_c": 0.1,
-                "box_jitter": 0.1},
+    "seed": 1, "init": {"source": "scratch", "location": None}, "epochs": 4, "strategy": "full", "classifier_epochs": 0,
+    "batch_size": 8, "accumulate": 1, "sampler": "shuffle", "mixup": 0.0, "optimizer": "adamw", "lr": 0.003, "lr_batch": 0,
+    "weight_decay": 0.01, "schedule": "cosine", "warmup_epochs": 1.0, "loss": "balanced_softmax", "class_weights": "none",
+    "clip_norm": 1.0, "ema": 0.9, "precision": "fp32", "select": "last", "inner_val_fraction": 0.4, "patience": 0, "val_every": 1,
+    "augment": {"shift_px": 1},
 }
-MODEL = {
-    "name": "slowfast", "depth": 18, "width": 4, "tau": 8, "alpha": 4, "beta": 2, "spatial_stride": 4, "stem_kernel": 3,
-    "hidden": 8, "roi_size": 2, "context": 2.0, "scene": True, "dropout": 0.3,
-    "input": {"min_c": 5.0, "max_c": 45.0, "background": "window_median"},
+MODEL = {"name": "thermal_tiny", "thermal_tiny": {"width": 4}, "spatial_stride": 4, "head": "roi", "classifier": "linear",
+         "hidden": 8, "roi_size": 2, "dropout": 0.3, "input": {"background": "window_median", "size": "native"}}
+# ways to train that differ in what must survive a crash
+MODES = {
+    "progressive": {"train": {"strategy": "progressive", "unfreeze_epochs": [2, 3], "mixup": 0.4, "optimizer": "sgd", "lr": 0.05,
+                              "precision": "bf16"}},
+    "classifier": {"train": {"strategy": "differential", "classifier_epochs": 1, "sampler": "square_root"}},
+    "deferred": {"model": {"classifier": "cosine"}, "train": {"loss": "ldam", "class_weights": "effective", "reweight_from": 0.4,
+                                                              "accumulate": 2, "ema": 0.0}},
+    "early": {"model": {"head": "clip"}, "train": {"select": "inner", "monitor": "loss", "patience": 1, "min_delta": 100.0}},
 }
 
 
@@ -115,27 +119,31 @@ def test_killed_and_resumed_run_equals_an_uninterrupted_one(ready):
     assert_same(outcome(ready), expected)
 
 
-@pytest.mark.parametrize("finished", [1, 2])
-def test_run_goes_on_after_its_last_finished_epoch(ready, capsys, monkeypatch, finished):
-    """The same with select: last and SGD, stopped by an error in an epoch."""
-    ready.set({"train": {"epochs": 3, "optimizer": "sgd", "lr": 0.05, "precision": "bf16"}})
+@pytest.mark.parametrize("mode", MODES)
+def test_run_goes_on_after_its_last_finished_epoch(ready, capsys, monkeypatch, mode):
+    """In every way to train, stopped by an error in every epoch but the first."""
+    ready.set({"train": {"epochs": 3}})
+    ready.set(MODES[mode])
     train.main()
+    last = 2 if mode == "early" else 3
+    assert f"{last} epochs; models/best.pt" in capsys.readouterr().out
     expected = outcome(ready)
 
-    whole = train.run_epoch
+    whole, reached = train.run_epoch, [1]
 
-    def fail_later(epoch, *arguments):
-        if epoch > finished:
+    def fail_at_first(epoch, *arguments):
+        if epoch not in reached:
+            reached.append(epoch)
             raise MemoryError
         return whole(epoch, *arguments)
 
-    monkeypatch.setattr(train, "run_epoch", fail_later)
-    with pytest.raises(MemoryError):
-        train.main()
-    monkeypatch.setattr(train, "run_epoch", whole)
+    monkeypatch.setattr(train, "run_epoch", fail_at_first)
+    for _ in range(1, last):
+        with pytest.raises(MemoryError):
+            train.main()
     capsys.readouterr()
     train.main()
-    assert f"goes on after epoch {finished} of 3" in capsys.readouterr().out
+    assert f"goes on after epoch {last - 1} of 3" in capsys.readouterr().out
     assert_same(outcome(ready), expected)
 
 
@@ -220,15 +228,20 @@ def test_training_refuses_data_that_was_not_validated(ready):
     ({"train": {"lr": 0.0}}, "train.lr = 0.0"),
     ({"train": {"momentun": 0.9}}, "train.momentun is no parameter"),
     ({"model": {"spatial_stride": 5}}, "model.spatial_stride = 5"),
-    ({"model": {"tau": 6}}, "model.tau 6 must be a multiple of model.alpha 4"),
-    ({"model": {"width": 9}}, "model.width 9"),
+    ({"model": {"slowfast": {"tau": 6}}}, "model.slowfast.tau 6 must be a multiple of model.slowfast.alpha 4"),
+    ({"model": {"slowfast": {"width": 9}}}, "model.slowfast.width 9"),
     ({"model": {"input": {"min_c": 50.0}}}, "min_c 50.0 must be below max_c 45.0"),
     ({"train": {"optimizer": "sgd", "momentum": 0.0}}, "train.nesterov needs"),
+    ({"train": {"patience": 3}}, "train.patience 3 needs an inner side"),
+    ({"train": {"loss": "ldam"}}, "train.loss ldam .* model.classifier is linear"),
+    ({"train": {"init": {"source": "checkpoint"}}}, "train.init"),
+    ({"runtime": {"ranks": 3}}, "train.batch_size 8 cannot be shared evenly by 3 processes"),
 ])
 def test_impossible_parameters_are_refused_before_any_work(project, monkeypatch, changes, sentence):
     project.set({"model": MODEL, "train": TRAIN})
     project.set(changes)
     monkeypatch.chdir(project.folder)
+    write_json("metrics/validation_report.json", {"ok": True})
     with pytest.raises(InputError, match=sentence):
         train.main()
 

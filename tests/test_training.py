@@ -231,20 +231,16 @@ def test_resumed_learner_goes_on_as_if_nothing_had_happened(tmp_path, optimizer)
     batches = make_batches([(2, 1), (1, 3), (1, 1)])
     loss = build_loss("cross_entropy", COUNTS)
 
-    def parts(learner):
-        return {"model": learner.model, "optimizer": learner.optimizer, "schedule": learner.schedule, "scaler": learner.scaler,
-                "average": learner.average}
-
     one = make_learner(ema=0.9, optimizer=optimizer)
     train_one_epoch(one, batches, loss)
     run = UnfinishedRun(tmp_path, "abc")
     weights = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
-    run.save(Progress(epoch=1, history=[{"train/loss": 0.5}], best_epoch=1, best_score=0.25, best_weights=weights), **parts(one))
+    run.save(Progress(epoch=1, history=[{"train/loss": 0.5}], best_epoch=1, best_score=0.25, best_weights=weights), **one.states)
     train_one_epoch(one, batches, loss, epoch=2, mixup=0.4)
 
     two = make_learner(ema=0.9, optimizer=optimizer)
-    assert UnfinishedRun(tmp_path, "other").resume(CPU, **parts(two)) == Progress()
-    progress = UnfinishedRun(tmp_path, "abc").resume(CPU, **parts(two))
+    assert UnfinishedRun(tmp_path, "other").resume(CPU, **two.states) == Progress()
+    progress = UnfinishedRun(tmp_path, "abc").resume(CPU, **two.states)
     assert (progress.epoch, progress.history, progress.best_score) == (1, [{"train/loss": 0.5}], 0.25)
     train_one_epoch(two, batches, loss, epoch=2, mixup=0.4)
     for a, b in ((one.model, two.model), (one.average, two.average)):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,12 @@ class Learner:
     def final_model(self) -> nn.Module:
         """The model to score and to keep: the average where there is one."""
         return self.average.module if self.average else self.model
+
+    @property
+    def states(self) -> dict[str, Any]:
+        """What a run that goes on must find as it was, by name; the strategy follows from the epoch."""
+        return {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.scaler,
+                "average": self.average}
 
 
 def average_weights(model: nn.Module, decay: float) -> AveragedModel:

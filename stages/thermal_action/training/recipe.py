@@ -1,16 +1,21 @@
-"""The section `train` of params.yaml: how a model is trained."""
+"""The section `train` of params.yaml, and what follows from it: how a model is trained."""
 
 from typing import Annotated, Literal
 
+import torch
+from torch import Tensor, nn
+
 from thermal_action import InputError
 from thermal_action.augmentation import Augment
+from thermal_action.models import ActionModel
 from thermal_action.params import Field, section
 from thermal_action.training.engine import Precision
+from thermal_action.training.epoch import Learner, average_weights
 from thermal_action.training.initial import Init
-from thermal_action.training.losses import ClassWeights, check_loss
+from thermal_action.training.losses import ClassWeights, build_loss, check_loss, deferred
 from thermal_action.training.samplers import SamplerKind
-from thermal_action.training.schedules import Schedule
-from thermal_action.training.strategies import StrategyName, check_strategy
+from thermal_action.training.schedules import Schedule, build_optimizer, build_schedule, lr_factor
+from thermal_action.training.strategies import Strategy, StrategyName, check_strategy
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -69,6 +74,11 @@ class Train:
         """The rate for the windows of one step: `lr` is meant for `lr_batch` of them (Goyal et al., 2017, arXiv 1706.02677)."""
         return self.lr * self.batch_size * self.accumulate / self.lr_batch if self.lr_batch else self.lr
 
+    @property
+    def watched(self) -> list[str]:
+        """The scores of the inner side whose mean tells the best epoch."""
+        return ["top1", "mean_class"] if self.monitor == "both" else [self.monitor]
+
 
 def check_recipe(train: Train, classifier: str) -> None:
     """What no single field can know. InputError names the fields; `classifier` is model.classifier."""
@@ -80,3 +90,27 @@ def check_recipe(train: Train, classifier: str) -> None:
     check_strategy(train.strategy, epochs=train.epochs, unfreeze_epochs=train.unfreeze_epochs,
                    classifier_epochs=train.classifier_epochs, patience=train.patience)
     check_loss(train.loss, classifier=classifier, class_weights=train.class_weights, sampler=train.sampler)
+
+
+def build_learner(train: Train, network: ActionModel, steps_per_epoch: int, device: torch.device) -> Learner:
+    """`network`, on `device`, with all that changes it, before its first step."""
+    strategy = Strategy(network, train.strategy, epochs=train.epochs, backbone_lr=train.backbone_lr,
+                        unfreeze_epochs=train.unfreeze_epochs, classifier_epochs=train.classifier_epochs, seed=train.seed)
+    optimizer = build_optimizer(strategy.groups(), train.optimizer, lr=train.peak_lr, weight_decay=train.weight_decay,
+                                momentum=train.momentum, nesterov=train.nesterov)
+    factor = lr_factor(train.schedule, epochs=train.epochs, warmup_epochs=train.warmup_epochs, final=train.final_lr,
+                       milestones=tuple(train.milestones), gamma=train.gamma, restart_epochs=train.classifier_epochs)
+    return Learner(network, strategy, optimizer, build_schedule(optimizer, factor, steps_per_epoch),
+                   torch.amp.GradScaler(device.type, enabled=train.precision == "fp16"),
+                   average_weights(network, train.ema) if train.ema else None)
+
+
+def build_epoch_loss(train: Train, epoch: int, learner: Learner, counts: Tensor, drawn: Tensor) -> nn.Module:
+    """The loss of epoch `epoch` (from 1). counts, drawn [C]: persons of each class there are, and that the epoch shows."""
+    weights = deferred(train.class_weights, epoch=epoch, epochs=train.epochs, share=train.reweight_from)
+    if learner.strategy.phase(epoch) == 0:
+        weights = "none"  # the sampler balances the classes
+    return build_loss(train.loss, counts, drawn=drawn, class_weights=weights, effective_beta=train.effective_beta,
+                      label_smoothing=train.label_smoothing, focal_alpha=train.focal_alpha, focal_gamma=train.focal_gamma,
+                      balance_tau=train.balance_tau, ldam_margin=train.ldam_margin,
+                      scale=getattr(learner.model.classifier, "scale", 1.0))

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from thermal_action.files import replacing
+from thermal_action.training.stopping import EarlyStopping
 
 
 @dataclass
@@ -21,6 +23,13 @@ class Progress:
     best_score: float = -math.inf
     best_weights: dict[str, torch.Tensor] | None = None
     stopped: bool = False  # before the last epoch
+
+    def judge(self, model: nn.Module, score: float, stopping: EarlyStopping) -> None:
+        """Keeps the weights of `model` if this epoch's `score` is the best so far, the first of equals, or decides to stop."""
+        if stopping.sign * score > self.best_score:
+            self.best_score, self.best_epoch = stopping.sign * score, self.epoch
+            self.best_weights = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+        self.stopped = stopping.should_stop(score)
 
 
 class UnfinishedRun:
