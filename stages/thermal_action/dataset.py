@@ -88,8 +88,8 @@ class ThermalActionDataset(Dataset):
     Copy-paste takes persons from this data set's own samples. To train on some of them use `subset`, not torch's Subset, which
     leaves the others within reach.
 
-    `dataset[i]` is (frames [3, T, H, W] float32 in [0, 1], boxes [N, 4], labels [N] int64, extras), N = 0 allowed; extras
-    holds image_id, recording, mac_address, timestamp (ms), object_ids [N] (-1: pasted in, or a clip) and frame_indices [T].
+    `dataset[i]` is (frames [3, T, H, W] float32 in [0, 1], boxes [N, 4], labels [N] int64, extras), N = 0 allowed; `dataset[i, k]`
+    is the same sample for the k-th time after its first in an epoch, augmented differently. extras holds image_id, recording, mac_address, timestamp (ms), object_ids [N] (-1: pasted in, or a clip) and frame_indices [T].
     Pickles without its open files; a forked worker opens its own. InputError for annotations that do not fit the frames.
     """
 
@@ -126,9 +126,10 @@ class ThermalActionDataset(Dataset):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int | tuple[int, int]) -> Item:
+        index, repeat = index if isinstance(index, tuple) else (index, 0)
         sample = self.samples[index]
-        rng = np.random.default_rng([self.seed, int(self._epoch), index])
+        rng = np.random.default_rng([self.seed, int(self._epoch), index, repeat])
         frames, boxes, labels, object_ids = self.transforms(self.read(index), rng)
         if self.label_per == "clip":
             labels = torch.tensor(clip_labels(labels.tolist()), dtype=torch.int64)
