@@ -37,8 +37,8 @@ def check_init(init: Init) -> None:
     """What no single field can know, and whether a local file is there; InputError names the parameter."""
     if init.source == "scratch":
         if init.location is not None:
-            raise InputError(f"params.yaml: train.init.location is {init.location}, but train.init.source scratch: set the source,"
-                             " or the location to null")
+            raise InputError(f"params.yaml: train.init.location is {init.location}, but train.init.source is scratch: set the"
+                             " source, or the location to null")
     elif init.location is None:
         raise InputError(f"params.yaml: train.init.source {init.source} needs train.init.location, a path or a URL")
     elif is_url(init.location):
@@ -49,10 +49,12 @@ def check_init(init: Init) -> None:
 
 
 def find_weights(init: Init, scratch: str | Path) -> Path | None:
-    """The local file, None for scratch; a URL is downloaded once to scratch/weights/<sha256>. InputError as check_init, download."""
+    """The local file; a URL is downloaded once, to scratch/weights/<sha256>; None for scratch. InputError as check_init."""
     check_init(init)
-    if init.location is None or not is_url(init.location):
-        return init.location and Path(init.location)
+    if init.location is None:
+        return None
+    if not is_url(init.location):
+        return Path(init.location)
     return download(init.location, Path(scratch) / "weights" / init.sha256, init.sha256, parameter="train.init.sha256")
 
 
@@ -69,12 +71,13 @@ def initialise(model: ActionModel, init: Init, *, classes: Sequence[str], scratc
     sha256 = check_sha256(path, init.sha256, parameter="train.init.sha256")
     content = read_plain(path, init.location)
     weights = tensors_of(content, init.location)
+    require_source(weights, init)
     if init.source == "checkpoint":
         fit, look = fit_checkpoint(content, weights, model, classes, init.location)
     else:
         fit, look = fit_public(init.source, weights, model.inputs.channels), {"mean": MEAN, "std": STD}
     own = model.state_dict()
-    require_backbone(fit.found, own, weights, init)
+    require_backbone(fit.found, own, init)
     with torch.no_grad():
         for name, tensor in fit.found.items():
             own[name].copy_(tensor)
@@ -88,8 +91,8 @@ def summary(report: Mapping[str, Any]) -> str:
     if report["source"] == "scratch":
         return ""
     folded = f", {len(report['folded'])} of them folded from colour" if report["folded"] else ""
-    lines = [f"init: {report['used']} tensors of {report['source']} {report['file']} used{folded}; {name_some(report['fresh'])} of"
-             " the model start at random"]
+    lines = [f"init: {report['used']} tensors of {report['source']} {report['file']} used{folded}; random start:"
+             f" {name_some(report['fresh'])}"]
     lines += [f"init: left in the file, {reason}: {name_some(names)}" for reason, names in report["skipped"].items()]
     return "\n".join(lines + [f"init: warning: {sentence}" for sentence in report["warnings"]])
 
@@ -103,8 +106,8 @@ def read_plain(path: Path, location: str) -> Any:
         reason = " ".join(str(error).split())
     if "GLOBAL " in reason:
         kind = reason.split("GLOBAL ")[1].split()[0]
-        raise InputError(f"{location} holds {kind}, a Python object that could run code, and was not loaded: where you trust it, save"
-                         " its weights alone, torch.save({'state_dict': torch.load(file, weights_only=False)['state_dict']}, other)")
+        raise InputError(f"{location} holds {kind}, neither a tensor nor a number nor text: it could run code and was not loaded;"
+                         " get it again if it is torn, or, where you trust it, save its weights alone to another file")
     kind = "a web page" if is_web_page(path) else "torn, or none"
     raise InputError(f"{location} is no whole checkpoint, but {kind}: get the file again")
 
@@ -119,6 +122,14 @@ def tensors_of(content: Any, location: str) -> dict[str, Tensor]:
     if not tensors:
         raise InputError(f"{location} holds no weights, neither bare nor under model_state or state_dict: give another file")
     return {name.removeprefix("module.").removeprefix("model."): tensor for name, tensor in tensors.items()}
+
+
+def require_source(weights: Mapping[str, Tensor], init: Init) -> None:
+    seems = guess_source(weights)
+    if seems != init.source:
+        remedy = f"are those of {seems}: set train.init.source to {seems}" if seems else "are unknown: give another file"
+        raise InputError(f"{init.location} is no file of train.init.source {init.source}, its names ({name_some(list(weights))}) "
+                         + remedy)
 
 
 @dataclass
@@ -149,11 +160,10 @@ def fit_checkpoint(content: Any, weights: Mapping[str, Tensor], model: ActionMod
                    location: str) -> tuple[Fit, Mapping[str, Any]]:
     """All of a model of ours but what of its head does not fit; and how that model looks at a window."""
     if content.get("format") != FORMAT:
-        other = guess_source(weights)
-        raise InputError(f"{location} is no model of this project ({FORMAT!r}): set train.init.source to {other or 'what it is'}")
+        raise InputError(f"{location} is no model of this project ({FORMAT!r}): give a models/best.pt of `dvc repro train`")
     seen = list(content["model"].get("channels", ["temperature"]))
     if seen != list(model.inputs.channels):
-        raise InputError(f"{location} sees {seen}, and model.input.channels says {list(model.inputs.channels)}: make them the same")
+        raise InputError(f"{location} sees {seen}, model.input.channels says {list(model.inputs.channels)}: make them the same")
     reason, skipped = unfit_head(weights, model.state_dict(), same_classes=content["classes"] == list(classes))
     found = {name: tensor for name, tensor in weights.items() if name not in skipped}
     return Fit(found, skipped={reason: skipped} if skipped else {}), content["model"]
@@ -174,7 +184,7 @@ def unfit_head(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], *, same
     return "", []
 
 
-def require_backbone(found: Mapping[str, Tensor], own: Mapping[str, Tensor], weights: Mapping[str, Tensor], init: Init) -> None:
+def require_backbone(found: Mapping[str, Tensor], own: Mapping[str, Tensor], init: Init) -> None:
     """InputError unless each tensor of the backbone is found in its shape, and nothing is left that would belong there."""
     # a file of pictures knows nothing of time, and old ones do not count the batches that a norm has seen
     of = "backbone.cnn." if init.source == "torchvision" else "backbone."
@@ -184,31 +194,27 @@ def require_backbone(found: Mapping[str, Tensor], own: Mapping[str, Tensor], wei
     if not missing + left + other:
         return
     total = sum(name.startswith("backbone.") for name in own)
-    differs = [f"{len(missing)} of its {total} tensors are missing ({name_some(missing)})" if missing else "",
-               f"{len(other)} have another shape ({other[0]} is {list(found[other[0]].shape)} there and {list(own[other[0]].shape)}"
-               " here)" if other else "",
-               f"{len(left)} of the file are left over ({name_some(left)})" if left else ""]
-    raise InputError(f"{init.location} does not fill the backbone: {', '.join(part for part in differs if part)}; "
-                     + propose(missing, left, other, found, weights, init.source))
+    differs = []
+    if missing:
+        differs.append(f"{len(missing)} of its {total} tensors are missing ({name_some(missing)})")
+    if other:
+        there, here = list(found[other[0]].shape), list(own[other[0]].shape)
+        differs.append(f"{len(other)} have another shape ({other[0]} is {there} there and {here} here)")
+    if left:
+        differs.append(f"{len(left)} of the file are left over ({name_some(left)})")
+    raise InputError(f"{init.location} does not fill the backbone: {', '.join(differs)}; {propose(missing, left, other, found)}")
 
 
-def propose(missing: list[str], left: list[str], other: list[str], found: Mapping[str, Tensor], weights: Mapping[str, Tensor],
-            source: str) -> str:
-    """The remedy: what of params.yaml would make the file fit."""
-    seems = guess_source(weights)
-    if seems != source:
-        return f"its names are those of {seems}: set train.init.source" if seems else f"it is no file of {source}: get another"
+def propose(missing: list[str], left: list[str], other: list[str], found: Mapping[str, Tensor]) -> str:
+    """The remedy: which of the parameters would make the file fit."""
     settings = []
-    fusion = [name for name in other if "conv_fast_to_slow" in name]
     if missing and all("multipathway_fusion.norm" in name for name in missing):
         settings.append("lateral to plain")
-    elif left and all("multipathway_fusion.norm" in name for name in left):
+    if left and all("multipathway_fusion.norm" in name for name in left):
         settings.append("lateral to norm_relu")
-    elif missing + left:
-        fusion = []
-    if fusion and fusion == other:
-        settings.append(f"lateral_kernel to {found[fusion[0]].shape[2]}")
-    if not settings:
+    if other and all("conv_fast_to_slow" in name for name in other):
+        settings.append(f"lateral_kernel to {found[other[0]].shape[2]}")
+    if len(settings) != bool(missing) + bool(left) + bool(other):  # not all that differs would be gone
         return "set model.name and its sizes to the network that the file was trained as"
     return f"set {' and '.join(settings)} in the section of params.yaml that model.name names"
 

@@ -22,10 +22,11 @@ SIGNS = {
     "mmaction2": r"backbone\.((slow|fast)_path|conv1|layer1)\.",
     "torchvision": r"layer1\.0\.",
 }
-STEM = re.compile(r"backbone\.(stages\.0\.(multipathway_blocks\.[01]\.)?conv(\.conv_t)?|patch_embed\.patch_model|cnn\.conv1)\.weight")
+STEM = re.compile(r"backbone\.(stages\.0\.(multipathway_blocks\.[01]\.)?conv(\.conv_t)?|patch_embed\.patch_model|cnn\.conv1)"
+                  r"\.weight")
 
 MMACTION2_STEM = re.compile(r"backbone\.(?:(slow|fast)_path\.)?conv1\.(conv|bn)\.(\w+)")
-MMACTION2_BLOCK = re.compile(r"backbone\.(?:(slow|fast)_path\.)?layer(\d)\.(\d+)\.(conv1|conv2|conv3|downsample)\.(conv|bn)\.(\w+)")
+MMACTION2_BLOCK = re.compile(r"backbone\.(?:(slow|fast)_path\.)?layer(\d)\.(\d+)\.(conv[123]|downsample)\.(conv|bn)\.(\w+)")
 MMACTION2_LATERAL = re.compile(r"backbone\.slow_path\.(?:conv1|layer(\d))_lateral\.conv\.weight")
 PATHWAYS = {None: "", "slow": "multipathway_blocks.0.", "fast": "multipathway_blocks.1."}
 LAYERS = {"conv": "conv", "bn": "norm"}
