@@ -88,8 +88,9 @@ class ThermalActionDataset(Dataset):
     Copy-paste takes persons from this data set's own samples. To train on some of them use `subset`, not torch's Subset, which
     leaves the others within reach.
 
-    `dataset[i]` is (frames [3, T, H, W] float32 in [0, 1], boxes [N, 4], labels [N] int64, extras), N = 0 allowed; `dataset[i, k]`
-    is the same sample for the k-th time after its first in an epoch, augmented differently. extras holds image_id, recording, mac_address, timestamp (ms), object_ids [N] (-1: pasted in, or a clip) and frame_indices [T].
+    `dataset[i]` is (frames [3, T, H, W] float32 in [0, 1], boxes [N, 4], labels [N] int64, extras), N = 0 allowed; extras
+    holds image_id, recording, mac_address, timestamp (ms), object_ids [N] (-1: pasted in, or a clip) and frame_indices [T].
+    `dataset[i, k]` is the sample when an epoch shows it for the k-th time after its first, augmented differently.
     Pickles without its open files; a forked worker opens its own. InputError for annotations that do not fit the frames.
     """
 
