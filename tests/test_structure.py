@@ -1,6 +1,14 @@
-"""pytest tests/test_structure.py - an edit re-runs what it must and no more: dvc.yaml names exactly the code it runs."""
+"""pytest tests/test_structure.py - an edit re-runs what it must and no more: dvc.yaml names exactly the code it runs.
+
+After a change of dvc.yaml or params.yaml, `python tests/test_structure.py` copies it to pipelines/transfer.
+"""
 
 import ast
+import copy
+import functools
+import io
+import operator
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +19,16 @@ from ruamel.yaml import YAML
 from conftest import ROOT
 
 STAGES = ROOT / "stages"
-PIPELINE = YAML(typ="safe").load(ROOT / "dvc.yaml")
-PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
+PIPELINES = {path.parent: YAML(typ="safe").load(path) for path in (ROOT / "dvc.yaml", *ROOT.glob("pipelines/*/dvc.yaml"))}
+PIPELINE, PARAMS = PIPELINES[ROOT], YAML(typ="safe").load(ROOT / "params.yaml")
+STAGE_CASES = [pytest.param(folder, name, id=f"{folder.relative_to(ROOT)}:{name}")
+               for folder, pipeline in PIPELINES.items() for name in pipeline["stages"]]
+TRANSFER = ROOT / "pipelines/transfer"
+# the parameters that it sets for itself (all others are the root's, so that the model trained on simulation fits),
+OWN_PARAMS = ("fetch.source", "fetch.archive.location", "fetch.archive.sha256", "coco.split_by", "train.init.source",
+              "train.init.location", "train.epochs", "train.strategy", "train.lr")
+# and what it starts from
+PRETRAINED = "../../models/best.pt"
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -44,10 +60,11 @@ def import_closure(script: Path) -> set[str]:
     return {str(path.relative_to(ROOT)) for path in reached}
 
 
-def code_deps(stage: dict) -> set[str]:
+def code_deps(stage: dict, folder: Path) -> set[str]:
     found = set()
-    for dependency in (ROOT / name for name in stage["deps"] if name.startswith("stages")):
-        found.update(dependency.rglob("*.py") if dependency.is_dir() else [dependency])
+    for dependency in ((folder / name).resolve() for name in stage["deps"]):
+        if dependency.is_relative_to(STAGES):
+            found.update(dependency.rglob("*.py") if dependency.is_dir() else [dependency])
     return {str(path.relative_to(ROOT)) for path in found}
 
 
@@ -57,19 +74,52 @@ def read_sections(script: Path) -> set[str]:
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "read_params"}
 
 
-@pytest.mark.parametrize("name", PIPELINE["stages"])
-def test_deps_are_the_import_closure_of_the_script(name):
-    script = STAGES / f"{name}.py"
-    assert PIPELINE["stages"][name]["cmd"] == f"python stages/{name}.py"
-    closure, declared = import_closure(script), code_deps(PIPELINE["stages"][name])
+def leaves(section: dict, above: str = "") -> dict[str, object]:
+    """Every parameter by its dotted name."""
+    found = {}
+    for key, value in section.items():
+        nested = isinstance(value, dict) and value
+        found.update(leaves(value, f"{above}{key}.") if nested else {f"{above}{key}": value})
+    return found
+
+
+@pytest.mark.parametrize("folder, name", STAGE_CASES)
+def test_deps_are_the_import_closure_of_the_script(folder, name):
+    script, stage = STAGES / f"{name}.py", PIPELINES[folder]["stages"][name]
+    assert stage["cmd"] == f"python {os.path.relpath(script, folder)}"
+    closure, declared = import_closure(script), code_deps(stage, folder)
     assert declared == closure, f"missing {sorted(closure - declared)}, too many {sorted(declared - closure)}"
+    assert not [name for name in stage["deps"] if os.path.isabs(name)]
 
 
-@pytest.mark.parametrize("name", PIPELINE["stages"])
-def test_params_are_the_sections_that_the_script_reads(name):
+@pytest.mark.parametrize("folder, name", STAGE_CASES)
+def test_params_are_the_sections_that_the_script_reads(folder, name):
     # server and runtime say how, never what: a change of them must not re-run anything
     read = read_sections(STAGES / f"{name}.py") - {"server", "runtime"}
-    assert set(PIPELINE["stages"][name].get("params", [])) == read
+    assert set(PIPELINES[folder]["stages"][name].get("params", [])) == read
+
+
+def test_transfer_is_the_root_pipeline_that_starts_from_its_model():
+    expected = copy.deepcopy(PIPELINE)
+    for stage in expected["stages"].values():
+        stage["cmd"] = stage["cmd"].replace("stages/", "../../stages/")
+        stage["deps"] = [name.replace("stages/", "../../stages/") for name in stage["deps"]]
+    expected["stages"]["train"]["deps"].insert(0, PRETRAINED)
+    assert PIPELINES[TRANSFER] == expected, "run python tests/test_structure.py"
+
+
+def test_transfer_has_all_parameters_and_sets_few_for_itself():
+    own, root = leaves(YAML(typ="safe").load(TRANSFER / "params.yaml")), leaves(PARAMS)
+    differing = {key for key in own.keys() | root.keys() if key not in own or key not in root or own[key] != root[key]}
+    assert differing <= set(OWN_PARAMS), "run python tests/test_structure.py"
+    assert own["train.init.location"] == PRETRAINED
+
+
+def test_dvc_does_not_see_a_pipeline_that_never_ran():
+    # its outputs are in no cache: `dvc pull` and `dvc checkout` would end with an error for everybody
+    asleep = (ROOT / "pipelines/.dvcignore").read_text().splitlines()
+    for folder in PIPELINES.keys() - {ROOT}:
+        assert (folder / "dvc.lock").exists() != (f"/{folder.name}/" in asleep), folder
 
 
 def test_every_section_is_read_and_every_stage_described():
@@ -112,3 +162,26 @@ def test_the_library_never_imports_a_stage_and_arrows_point_down():
 def test_readme_shows_the_table_that_the_pipeline_wrote():
     # the results of the commit, not of a memory: copy metrics/results.md into README after `make repro`
     assert (ROOT / "metrics/results.md").read_text().strip() in (ROOT / "README.md").read_text()
+
+
+def copy_from_root() -> None:
+    """Writes pipelines/transfer/{dvc,params}.yaml: the root's, but for its own heading, start and parameters."""
+    heading = (TRANSFER / "dvc.yaml").read_text().partition("stages:\n")[0]
+    stages = (ROOT / "dvc.yaml").read_text().replace(" stages/", " ../../stages/")
+    before, train, after = stages.partition("  train:\n")
+    after = after.replace("    deps:\n", f"    deps:\n    - {PRETRAINED}\n", 1)
+    yaml, text = YAML(), io.StringIO()
+    yaml.width = 4096
+    yaml.representer.add_representer(type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null"))
+    params, own = yaml.load(ROOT / "params.yaml"), leaves(YAML(typ="safe").load(TRANSFER / "params.yaml"))
+    for key in OWN_PARAMS:
+        *sections, name = key.split(".")
+        functools.reduce(operator.getitem, sections, params)[name] = own[key]
+    yaml.dump(params, text)
+    own_heading = (TRANSFER / "params.yaml").read_text().partition("\n\n")[0]
+    (TRANSFER / "dvc.yaml").write_text(heading + before + train + after)
+    (TRANSFER / "params.yaml").write_text(own_heading + "\n\n" + text.getvalue().partition("\n\n")[2])
+
+
+if __name__ == "__main__":
+    copy_from_root()
