@@ -39,9 +39,10 @@ def describe_boxes(boxes: Tensor) -> Tensor:
 
 
 class CosineClassifier(nn.Module):
-    """Cosines [N, classes] of descriptions [N, D] and a direction per class (Gidaris and Komodakis, CVPR 2018).
+    """Scaled cosines [N, classes] of descriptions [N, D] and a direction per class (Gidaris and Komodakis, CVPR 2018).
 
-    They lie in [-1, 1], so a softmax needs a scale: `scale` multiplies them, except for losses that bring their own (LDAM).
+    They lie in [-1, 1], too near to each other for a softmax, so the logits are `scale` times the cosines: for every loss and
+    for every prediction. A loss whose margins are cosines (LDAM) multiplies its margins by `scale`, not the logits again.
     """
 
     def __init__(self, features: int, num_classes: int, scale: float = 16.0):
@@ -69,7 +70,7 @@ class Head(nn.Module):
         self.classify = CLASSIFIERS[classifier](features, num_classes)
 
     def describe(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
-        """maps: one [B, C_i, T_i, h, w] per pathway; boxes: B tensors [N_i, 4] in [0, 1] -> [sum N_i, D]."""
+        """maps: one [B, C_i, T_i, h, w] per pathway; boxes: B tensors [N_i, 4] in [0, 1] -> [sum N_i, D], float32."""
         raise NotImplementedError
 
     def forward(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
@@ -86,7 +87,7 @@ class ClipHead(Head):
 
     def describe(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
         """As Head.describe. Every window has one box, the whole picture, or none, and then no row."""
-        reduced = self.reduce(torch.cat([pool_time(features) for features in maps], dim=1))
+        reduced = self.reduce(torch.cat([pool_time(features) for features in maps], dim=1)).float()
         described = self.dropout(torch.cat([reduced.mean(dim=(2, 3)), reduced.amax(dim=(2, 3))], dim=1))
         return described[[index for index, box in enumerate(boxes) for _ in range(len(box))]]
 

@@ -5,7 +5,6 @@ from pytorchvideo.models.hub import mvit_base_16x4
 from torch import Tensor, nn
 from torch.nn import functional
 
-from thermal_action.models.convolutions import fold_convolutions
 from thermal_action.models.sampling import pick_frames, stage_strides
 
 FRAMES = 16
@@ -24,7 +23,7 @@ class MViT(nn.Module):
     def __init__(self, *, in_channels: int = 1, spatial_stride: int = 8):
         super().__init__()
         halving = [[block, 1, stride, stride] for block, stride in zip(HALVING, stage_strides(spatial_stride), strict=True)]
-        network = fold_convolutions(mvit_base_16x4(input_channels=in_channels, pool_q_stride_size=halving, head=None))
+        network = mvit_base_16x4(input_channels=in_channels, pool_q_stride_size=halving, head=None)
         self.patch_embed = network.patch_embed
         self.cls_positional_encoding = network.cls_positional_encoding
         self.blocks = network.blocks

@@ -20,6 +20,6 @@ def pick_frames(frames: Tensor, count: int) -> Tensor:
 
     A window shorter than `count` shows some of its frames more than once.
     """
-    length = frames.shape[2]
+    middle = frames.shape[2] // 2
     steps = torch.arange(count, device=frames.device) - count // 2
-    return frames[:, :, (length // 2 + steps * length // count).clamp(min=0)]
+    return frames[:, :, middle + steps * 2 * middle // count]

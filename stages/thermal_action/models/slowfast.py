@@ -9,7 +9,6 @@ from typing import Literal
 from pytorchvideo.models.slowfast import FastToSlowFusionBuilder, create_slowfast
 from torch import Tensor, nn
 
-from thermal_action.models.convolutions import TemporalConv3d as TemporalConv3d
 from thermal_action.models.convolutions import fold_convolutions
 from thermal_action.models.sampling import stage_strides
 
