@@ -241,8 +241,9 @@ def test_every_slowfast_learns(depth, spatial_stride):
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("change", [{"tau": 4, "alpha": 2}, {"tau": 16, "alpha": 4}, {"alpha": 1}, {"alpha": 8},
-                                    {"beta": 4, "width": 8}, {"beta": 1}, {"stem_kernel": 7}, {"lateral": "plain", "lateral_kernel": 5}])
+@pytest.mark.parametrize("change", [
+    {"tau": 4, "alpha": 2}, {"tau": 16, "alpha": 4}, {"alpha": 1}, {"alpha": 8}, {"beta": 4, "width": 8}, {"beta": 1},
+    {"stem_kernel": 7}, {"lateral": "plain", "lateral_kernel": 5}])
 def test_every_option_of_slowfast_learns(change):
     assert_learns(wake(build_tiny(backbone=TINY["backbone"] | change)), *random_batch())
 
