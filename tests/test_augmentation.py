@@ -127,6 +127,8 @@ def test_a_half_turn_is_both_flips_and_keeps_left_from_right():
     frames = np.random.default_rng(0).normal(18, 1, (4, 6, 8)).astype(np.float32)
     turned = alone(half_turn=1.0)(replace(counting(), frames=frames), np.random.default_rng(0))
     assert np.array_equal(turned.frames, frames[:, ::-1, ::-1])
+    back = alone(half_turn=1.0, flip_horizontal=1.0, flip_vertical=1.0)(turned, np.random.default_rng(0))
+    assert np.array_equal(back.frames, turned.frames)
 
 
 @pytest.mark.parametrize("strengths", [{"rotation_deg": 30.0}, {"scale": 0.4}, {"crop": 0.5},
@@ -220,6 +222,12 @@ def test_a_person_keeps_his_clothes_while_he_walks():
     assert abs(np.corrcoef(gains.T)[0, 1]) < 0.3  # each has clothes of his own
 
 
+def test_two_who_hug_are_changed_once():
+    window = window_of(CENTRE_BOX, CENTRE_BOX, frames=4)
+    gains = [(moved.frames.max() - ROOM) / (BODY - ROOM) for moved in draws(alone(person_contrast=0.4), window)]
+    assert 0.6 <= min(gains) < max(gains) <= 1.4
+
+
 def test_other_clothes_leave_no_edge():
     """A warm floor all around must not show where the box ended."""
     window = window_of(CENTRE_BOX)
@@ -304,6 +312,19 @@ def test_a_pasted_person_stands_in_the_box_with_the_label():
         # at the donor's distance from the lens, which sees a person at the rim from the side
         assert np.abs(pasted.boxes[1][:2] + pasted.boxes[1][2:] - 1) == pytest.approx(abs(np.add(box[:2], box[2:]) - 1), abs=1e-5)
     assert len(places) == 3  # the fourth mirror image is taken
+
+
+def test_a_guest_from_a_warm_room_is_as_warm_against_a_cold_one():
+    def donors(rng, balance):
+        return Donor(CENTRE_BOX, 7, (), lambda: window_of(CENTRE_BOX).frames + 7)
+
+    (pasted,) = draws(CopyPaste(1.0, 0.0), replace(window_of(), donors=donors), 1)
+    assert pasted.frames.max() == pytest.approx(BODY) and pasted.frames.min() == pytest.approx(ROOM)
+
+
+def test_a_box_follows_its_person_wherever_in_the_box_he_is():
+    frames = window_of((0.4, 0.35, 0.5, 0.5)).frames
+    assert augmentation.follow(frames, CENTRE_BOX) == pytest.approx(np.tile([30, 20], (32, 1)), abs=1e-4)
 
 
 def test_nobody_is_pasted_onto_somebody_and_crowds_take_nobody_in():
