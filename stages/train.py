@@ -67,9 +67,9 @@ def start_network(model: Model, params: Train, classes: list[str], team: Team) -
 
 def fingerprint_run(model: Model, params: Train, team: Team) -> str:
     """Stands for everything that decides the result: parameters, data, code, torch, and what rounds differently."""
-    stages = Path(__file__).parent
+    stages = Path(__file__).resolve().parent
     inputs = [ANNOTATIONS / "train.json", ANNOTATIONS / "val.json", *sorted(FRAMES.glob("*.h5"))]
-    modules = [Path(module.__file__) for module in sys.modules.values() if getattr(module, "__file__", None)]
+    modules = {Path(module.__file__).resolve() for module in sys.modules.values() if getattr(module, "__file__", None)}
     code = sorted(file.relative_to(stages) for file in modules if file.is_relative_to(stages))
     return fingerprint({"model": asdict(model), "train": asdict(params), "torch": torch.__version__,
                         "device": team.device.type, "ranks": team.size, "threads": torch.get_num_threads(),

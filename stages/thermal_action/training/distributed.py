@@ -1,5 +1,6 @@
 """Several processes that train one model, each on its share of every batch: DistributedDataParallel under torchrun."""
 
+import ctypes
 import logging
 import os
 import signal
@@ -24,6 +25,7 @@ from thermal_action import InputError
 
 # Rank 0 scores and writes alone, and the others wait for it this long.
 PATIENCE = timedelta(hours=6)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Bad input mostly meets all ranks at once; the others leave rank 0 this long to say so and be the only one.
 GRACE_S = 10.0
 
@@ -128,6 +130,8 @@ def joined(device: torch.device) -> Iterator[Team]:
         yield Team(device)
         return
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the launcher as well, which speaks for all
+    if sys.platform == "linux":  # a launcher that is killed takes its ranks along, instead of leaving them to a second run's way
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
