@@ -1,16 +1,14 @@
-"""Scores the model per person, beside four baselines that never look at a person.
+"""Scores the model per person, beside four baselines that never look at a person and a random forest that does.
 
 in   models/best.pt, data/frames, data/annotations/{train,val}.json
-out  metrics/evaluate.json      scores of the model, of the baselines, and the margin between them
+out  metrics/evaluate.json      scores of the model, the baselines and the forest, and the model's margin over them
      metrics/results.md         the table of README
-     metrics/predictions.csv    what the model says of every person of the validation side
+     metrics/predictions.csv    what each of them says of every person of the validation side
      metrics/plots/*.csv        tables behind the plots of dvc.yaml; all scores of everybody in scores.csv
      metrics/pictures/*.png     the same as pictures
 run  python stages/evaluate.py
 """
 
-import csv
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -24,10 +22,10 @@ from thermal_action.dataset import ThermalActionDataset, collate_fn
 from thermal_action.files import read_json, replacing, replacing_folder, write_json
 from thermal_action.params import Field, read_params, run, section
 from thermal_action.runtime import Runtime
-from thermal_action.scoring import baselines, tables
+from thermal_action.scoring import baselines, reference, tables
 from thermal_action.scoring.baselines import find_persons
 from thermal_action.scoring.classification import score_classification
-from thermal_action.scoring.tables import Persons
+from thermal_action.scoring.tables import Persons, write_rows
 from thermal_action.training.checkpoints import load_model
 from thermal_action.training.engine import choose_device, predict
 from thermal_action.transforms import ThermalActionTransform
@@ -35,9 +33,9 @@ from thermal_action.transforms import ThermalActionTransform
 MODEL, FRAMES, ANNOTATIONS, METRICS = Path("models/best.pt"), Path("data/frames"), Path("data/annotations"), Path("metrics")
 # windows per forward pass: changes the memory needed, not a score
 BATCH = 8
-HEADINGS = {"top1": "top-1", "top5": "top-5", "mean_class": "mean-class", "macro_f1": "macro-F1", "map50": "mAP@0.5",
-            "focus_recall": "focus recall", "focus_precision": "focus precision", "clip_top1": "clip top-1",
-            "clip_top5": "clip top-5", "clip_mean_class": "clip mean-class"}
+REFERENCE = "random_forest"
+# scores of the others in evaluate.json; all of them are in plots/scores.csv
+SHORT = ("top1", "mean_class", "macro_f1", "focus_recall", "focus_precision")
 
 
 @section
@@ -49,12 +47,13 @@ class Evaluate:
     seed: Annotated[int, Field(ge=0, lt=2**31)]
 
 
-def open_sides(info: dict) -> tuple[ThermalActionDataset, ThermalActionDataset]:
+def open_sides(info: dict, cache_mb: int) -> tuple[ThermalActionDataset, ThermalActionDataset]:
     """Both sides, fed as the model was trained. InputError when the model belongs to other annotations."""
     window, sides = info["window"], []
     for path in (ANNOTATIONS / "train.json", ANNOTATIONS / "val.json"):
         data = ThermalActionDataset(FRAMES, path, ThermalActionTransform(False, **info["transform"]), window["length"],
-                                    sampling=window["sampling"], period_ms=window["period_ms"])
+                                    sampling=window["sampling"], period_ms=window["period_ms"], cache_mb=cache_mb,
+                                    label_per="clip" if info["model"].get("head") == "clip" else "person")
         if not any(len(sample.boxes) for sample in data.samples):
             raise InputError(f"{path} has no person: change coco.split_by or coco.val_fraction and run `dvc repro`")
         facts = {"classes": data.classes, "frame_size": list(data.frame_size),
@@ -74,54 +73,55 @@ def find_focus(name: str | None, classes: list[str]) -> int | None:
 
 
 def ask_model(model: torch.nn.Module, data: ThermalActionDataset, device: torch.device, workers: int) -> np.ndarray:
-    """Probabilities float64 [N, C] of all persons, in order of the samples."""
+    """Probabilities float64 [N, C] of all persons, in order of the samples; persons of a clip share the clip's."""
     batches = DataLoader(data, BATCH, collate_fn=collate_fn, num_workers=workers)
     logits = torch.cat([logits for logits, *_ in tqdm(predict(model, batches, device=device), total=len(batches), desc="model")])
     if not torch.isfinite(logits).all():
         raise InputError(f"{MODEL} answers with numbers that are not finite: train it again with another train.lr")
-    return torch.softmax(logits.double(), dim=1).numpy()
+    answer = torch.softmax(logits.double(), dim=1).numpy()
+    if data.label_per == "clip":  # one row for each window in which somebody is
+        return np.repeat(answer, [len(sample.boxes) for sample in data.samples if len(sample.boxes)], axis=0)
+    return answer
 
 
-def ask_baselines(train: ThermalActionDataset, val: ThermalActionDataset, seed: int) -> dict[str, np.ndarray]:
+def ask_rivals(train: ThermalActionDataset, val: ThermalActionDataset, seed: int, jobs: int) -> dict[str, np.ndarray]:
     (known, labels), (asked, _) = find_persons(train.samples), find_persons(val.samples)
     count = len(train.classes)
     annotated = [*train.samples, *val.samples]
-    with tqdm(total=len(annotated), unit="window", desc="rooms without persons") as bar:
+    with tqdm(total=2 * len(annotated), unit="window", desc="baselines and forest") as bar:
         rooms = [baselines.picture_rooms(side, annotated, bar.update) for side in (train, val)]
+        features = [reference.describe_persons(side, bar.update) for side in (train, val)]
     return {
         "majority": baselines.majority_class(labels, len(asked.boxes), count),
         "nearest_keyframe": baselines.nearest_keyframe(known, labels, asked, count),
         "box_position": baselines.box_position(known, labels, asked, count, seed),
         "background": baselines.background_only(known, labels, rooms[0], asked, rooms[1], count, seed),
+        REFERENCE: reference.random_forest(features[0], labels, features[1], count, seed, jobs),
     }
 
 
 def gather_metrics(answers: dict[str, np.ndarray], summaries: dict[str, dict], persons: Persons, params: Evaluate) -> dict:
     """The numbers that `dvc metrics diff` should show."""
-    intervals, margins = tables.compare(answers, summaries, "model", persons, samples=params.bootstrap_samples,
-                                        level=params.confidence_level, seed=params.seed)
     model = summaries["model"]
+    rivals = {name: {score: summary[score] for score in SHORT if score in summary} for name, summary in summaries.items()
+              if name != "model"}
+    forest = {REFERENCE: rivals.pop(REFERENCE)}
+    draw = {"samples": params.bootstrap_samples, "level": params.confidence_level, "seed": params.seed}
+    intervals, margin = tables.compare(answers, summaries, "model", list(rivals), persons, **draw)
+    _, forest_margin = tables.compare(answers, summaries, "model", list(forest), persons, **draw)
     metrics = {
         "data": {"persons": len(persons.labels), "clips": len(np.unique(persons.places.keyframe)),
                  "recordings": len(np.unique(persons.places.recording))},
         "model": {name: value for name, value in model.items() if not name.startswith(("clip_", "focus_"))} | intervals,
         "clip": {name.removeprefix("clip_"): value for name, value in model.items() if name.startswith("clip_")},
-        "baselines": {name: {score: summary[score] for score in ("top1", "mean_class", "macro_f1")}
-                      for name, summary in summaries.items() if name != "model"},
-        "margin": margins,
+        "baselines": rivals,
+        "reference": forest,
+        "margin": margin,
+        "margin_over_reference": forest_margin,
     }
     if persons.focus is not None:
         metrics["focus"] = tables.summarise_focus(answers["model"], persons, params.confidence_level)
     return metrics
-
-
-def write_rows(path: Path, rows: Iterable[tables.Row]) -> list[tables.Row]:
-    rows = list(rows)
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return rows
 
 
 def write_plots(answer: np.ndarray, persons: Persons, summaries: dict[str, dict], metrics: dict, params: Evaluate) -> None:
@@ -141,43 +141,31 @@ def write_plots(answer: np.ndarray, persons: Persons, summaries: dict[str, dict]
         charts.draw_scores(pictures / "scores.png", summaries, metrics["model"], level)
 
 
-def write_table(path: Path, summaries: dict[str, dict], persons: Persons) -> str:
-    """Scores in percent, a row for the model and for each baseline, as Markdown; returns the text."""
-    columns = {score: heading for score, heading in HEADINGS.items() if score in summaries["model"]}
-    rows = [["%", *columns.values()], ["---", *("---:" for _ in columns)]]
-    for name, summary in summaries.items():
-        rows.append([name.replace("_", " "), *(f"{100 * summary[score]:.1f}" if score in summary else "-" for score in columns)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
-    if persons.focus is not None:
-        support = persons.support[persons.focus]
-        lines += ["", f"Focus: {persons.classes[persons.focus]}, {support} of {len(persons.labels)} persons."]
-    text = "\n".join(lines) + "\n"
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return text
-
-
 def main() -> None:
     params, runtime = read_params("evaluate", Evaluate), read_params("runtime", Runtime)
     device = choose_device(runtime.device)
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     model, info = load_model(MODEL, device)
-    train, val = open_sides(info)
+    train, val = open_sides(info, runtime.cache_mb)
     persons = Persons(*find_persons(val.samples), classes=val.classes, focus=find_focus(params.focus_class, val.classes))
 
-    answers = {"model": ask_model(model, val, device, runtime.workers), **ask_baselines(train, val, params.seed)}
+    answers = {"model": ask_model(model, val, device, runtime.workers),
+               **ask_rivals(train, val, params.seed, runtime.threads or -1)}
     summaries = {name: tables.summarise(answer, persons, params.calibration_bins) for name, answer in answers.items()}
     metrics = gather_metrics(answers, summaries, persons, params)
 
-    write_rows(METRICS / "predictions.csv", tables.list_predictions(answers["model"], persons, val.samples))
+    write_rows(METRICS / "predictions.csv", tables.list_predictions(answers, "model", persons, val.samples))
     write_plots(answers["model"], persons, summaries, metrics, params)
     write_json(METRICS / "evaluate.json", metrics)
-    print(write_table(METRICS / "results.md", summaries, persons))
+    table = tables.format_scores(summaries, persons)
+    with replacing(METRICS / "results.md") as temporary:
+        temporary.write_text(table, encoding="utf-8")
+    print(table)
     data, top1 = metrics["data"], 100 * metrics["model"]["top1"]
     print(f"evaluate: {data['persons']} persons in {data['clips']} windows of {data['recordings']} recordings; "
-          f"top-1 {top1:.1f} %, the best baseline's {top1 - 100 * metrics['margin']['top1']:.1f} %")
+          f"top-1 {top1:.1f} %, the best baseline's {top1 - 100 * metrics['margin']['top1']:.1f} %, "
+          f"the forest's {top1 - 100 * metrics['margin_over_reference']['top1']:.1f} %")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ from thermal_action.training.checkpoints import save_model
 from tiny import SEVEN_ACTIONS
 
 torch.set_num_threads(1)
-ARCHITECTURE = {"name": "slowfast", "width": 4, "tau": 4, "alpha": 2, "beta": 2, "hidden": 8}
+ARCHITECTURE = {"name": "thermal_tiny", "spatial_stride": 4, "head": "roi", "hidden": 8, "backbone": {"width": 4}}
 BASELINES = {"majority", "nearest_keyframe", "box_position", "background"}
+RIVALS = BASELINES | {"random_forest"}
 
 
 def put_model(project: Project, **changes) -> None:
@@ -32,7 +33,7 @@ def put_model(project: Project, **changes) -> None:
     info = {"model": ARCHITECTURE, "classes": SEVEN_ACTIONS, "frame_size": [16, 16], "window": window, "training": {},
             "transform": {"temperature_range": (5.0, 45.0), "background": "absolute"}} | changes
     torch.manual_seed(0)
-    save_model(project.folder / "models/best.pt", build_model(**ARCHITECTURE, num_classes=len(info["classes"])), info)
+    save_model(project.folder / "models/best.pt", build_model(**info["model"], num_classes=len(info["classes"])), info)
 
 
 @pytest.fixture
@@ -54,24 +55,32 @@ def test_scores_tables_and_pictures_of_a_tiny_project(ready):
     persons, labels = find_persons(samples)
     assert metrics["data"] == {"persons": len(labels), "clips": len(np.unique(persons.keyframe)),
                                "recordings": len(np.unique(persons.recording))}
-    assert metrics["baselines"].keys() == BASELINES
-    assert all(name.replace("_", " ") in printed for name in {"model", *BASELINES})
+    assert metrics["baselines"].keys() == BASELINES and metrics["reference"].keys() == {"random_forest"}
+    assert all(name.replace("_", " ") in printed for name in {"model", *RIVALS})
     for score in ("top1", "mean_class", "macro_f1"):
         best = max(baseline[score] for baseline in metrics["baselines"].values())
         assert metrics["margin"][score] == pytest.approx(metrics["model"][score] - best, abs=2e-6)
+        assert metrics["margin_over_reference"][score] == pytest.approx(
+            metrics["model"][score] - metrics["reference"]["random_forest"][score], abs=2e-6)
 
     predictions = read_rows(ready.folder / "metrics/predictions.csv")
     assert [row["true"] for row in predictions] == [classes[label] for label in labels]
     assert [row["sample"] for row in predictions] == [samples[keyframe].image_id for keyframe in persons.keyframe]
     assert np.mean([row["true"] == row["predicted"] for row in predictions]) == pytest.approx(metrics["model"]["top1"], abs=1e-5)
-    assert all(row["predicted"] == row["top1"] and row["confidence"] == row["top1_probability"] for row in predictions)
+    for row in predictions:  # with `true` and these the folds of a cross-validation are scored together
+        probabilities = {name: float(row[f"p({name})"]) for name in classes}
+        assert float(row["confidence"]) == probabilities[row["predicted"]] == max(probabilities.values())
+        assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
+        assert {row[rival] for rival in RIVALS} <= set(classes) and row["sample"].startswith(row["recording"])
+    for rival, scores in {**metrics["baselines"], **metrics["reference"]}.items():
+        assert np.mean([row["true"] == row[rival] for row in predictions]) == pytest.approx(scores["top1"], abs=1e-5)
     box = [float(predictions[0][side]) for side in ("x1", "y1", "x2", "y2")]
     assert box == pytest.approx(persons.boxes[0].tolist(), abs=1e-5)
 
     plots, pictures = ready.folder / "metrics/plots", ready.folder / "metrics/pictures"
     assert {path.stem for path in plots.iterdir()} == {path.stem for path in pictures.iterdir()}
     scores = read_rows(plots / "scores.csv")
-    assert {row["predictor"] for row in scores} == {"model", *BASELINES}
+    assert {row["predictor"] for row in scores} == {"model", *RIVALS}
     assert len(read_rows(plots / "confusion.csv")) == len(labels)
     for row in read_rows(plots / "per_class_recall.csv"):
         assert float(row["low"]) <= float(row["recall"]) <= float(row["high"])
@@ -86,6 +95,22 @@ def test_the_same_model_gives_the_same_files(ready, monkeypatch):
         files = sorted(path for path in (ready.folder / "metrics").rglob("*") if path.is_file())
         written.append({path.name: path.read_bytes() for path in files})
     assert written[0] == written[1] and len(written[0]) == 13
+
+
+def test_persons_of_a_clip_share_the_answer_of_a_model_that_labels_clips(ready, monkeypatch):
+    """Else a model per clip could not be compared with one per person."""
+    path = ready.folder / "data/annotations/val.json"
+    coco = json.loads(path.read_text())
+    first, second, third = coco["annotations"][:3]
+    coco["annotations"] = [first, {**first, "id": 1000, "object_id": 9, "bbox": [0.3, 0.3, 0.2, 0.2]}, third]  # second: nobody
+    path.write_text(json.dumps(coco))
+    put_model(ready, model=ARCHITECTURE | {"head": "clip"})
+    monkeypatch.chdir(ready.folder)
+    evaluate.main()
+    rows = read_rows(ready.folder / "metrics/predictions.csv")
+    assert [row["sample"] for row in rows] == [first["image_id"], first["image_id"], third["image_id"]]
+    answers = [[row[f"p({name})"] for name in SEVEN_ACTIONS] for row in rows]
+    assert answers[0] == answers[1] != answers[2]
 
 
 @pytest.mark.parametrize(("changes", "told"), [
@@ -150,7 +175,7 @@ def test_what_cannot_be_told_is_left_out():
     assert {row["class"] for row in list_precision_recall(answer, persons)} == {"a", "b"}
     summaries = {"model": summary, "majority": summary}
     answers = {"model": answer, "majority": answer}
-    intervals, margins = compare(answers, summaries, "model", persons, samples=100, level=0.95, seed=0)
+    intervals, margins = compare(answers, summaries, "model", ["majority"], persons, samples=100, level=0.95, seed=0)
     assert intervals == {}  # one recording says nothing about others
     assert margins == {"top1": 0, "mean_class": 0, "macro_f1": 0, "map50": 0}
 
@@ -177,7 +202,7 @@ def test_margins_are_paired_so_that_a_steady_lead_shows():
     persons = some_persons(labels, list(range(100)), recordings)
     answers = {"model": np.eye(3)[model], "majority": np.eye(3)[other]}
     summaries = {name: summarise(answer, persons) for name, answer in answers.items()}
-    intervals, margins = compare(answers, summaries, "model", persons, samples=1000, level=0.95, seed=0)
+    intervals, margins = compare(answers, summaries, "model", ["majority"], persons, samples=1000, level=0.95, seed=0)
     assert margins["top1"] == margins["top1_low"] == margins["top1_high"] == pytest.approx(0.1)
     assert intervals["top1_high"] - intervals["top1_low"] > 0.25
 

@@ -16,7 +16,7 @@ from thermal_action.scoring.detection import area_under_envelope
 MODEL, FOCUS, OTHERS = "#1f5fa8", "#d1495b", "#9aa5b1"
 # told apart by their style where there are more classes than colours
 CURVES = ("#1f5fa8", "#e08e2b", "#3a8f5c", "#7a5ba6", "#3fa7b5", "#8a6d3b", "#6b7683")
-BASELINES = ("#c7ccd1", "#9aa5b1", "#d9b26f", "#a9784f")
+RIVALS = ("#c7ccd1", "#9aa5b1", "#d9b26f", "#a9784f", "#3a8f5c")
 SCORES = {"top1": "top-1", "mean_class": "mean-class\naccuracy", "macro_f1": "macro-F1", "map50": "frame-mAP\n@ 0.5",
           "focus_recall": "focus class:\nrecall", "focus_precision": "focus class:\nprecision", "clip_top1": "top-1\nper clip",
           "clip_mean_class": "mean-class\nper clip"}
@@ -120,9 +120,9 @@ def draw_calibration(path: str | Path, rows: Rows, error: float) -> None:
 
 
 def draw_scores(path: str | Path, summaries: Mapping[str, Mapping[str, float]], model: Mapping[str, float], level: float) -> None:
-    """The model's scores beside those of the baselines; `model` holds the intervals (`top1_low`, ...), where there are any."""
+    """The model's scores beside those of its rivals; `model` holds the intervals (`top1_low`, ...), where there are any."""
     shown = [score for score in SCORES if score in summaries["model"]]
-    colours = [MODEL, *BASELINES]
+    colours = [MODEL, *RIVALS]
     width = 0.8 / len(summaries)
     with picture(path, 1.6 + 1.25 * len(shown), 4.6) as axes:
         for number, (name, summary) in enumerate(summaries.items()):
@@ -139,5 +139,5 @@ def draw_scores(path: str | Path, summaries: Mapping[str, Mapping[str, float]], 
         axes.set_xticks(range(len(shown)), [SCORES[score] for score in shown], fontsize=9)
         axes.set_ylim(0, 1.02)
         axes.set_ylabel("score")
-        axes.set_title(f"Model and baselines ({100 * level:g} % intervals over recordings)", fontsize=10, loc="left")
+        axes.set_title(f"Model, baselines and forest ({100 * level:g} % intervals over recordings)", fontsize=10, loc="left")
         axes.legend(ncols=len(summaries), fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.12))

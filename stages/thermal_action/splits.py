@@ -72,8 +72,8 @@ def split_windows(windows: Sequence[Window], *, by: SplitBy, val_fraction: float
                          "more recordings, or choose recording or time in `coco.split_by`")
     labels, found = [window.labels for window in windows], len(set(groups))
     if folds > found:
-        raise InputError(f"coco.folds {folds}, but split_by {by} finds only {found} groups in {len(windows)} keyframes: choose at "
-                         f"most {found} folds, or recording or time in `coco.split_by`")
+        raise InputError(f"coco.folds {folds}, but split_by {by} finds only {found} groups in {len(windows)} keyframes: choose "
+                         f"at most {found} folds, or recording or time in `coco.split_by`")
     val_groups = deal_groups(groups, labels, folds, seed)[fold] if folds else choose_groups(groups, labels, val_fraction, seed)
     train = [window for window, group in zip(windows, groups, strict=True) if group not in val_groups]
     val = [window for window, group in zip(windows, groups, strict=True) if group in val_groups]

@@ -1,1 +1,1 @@
-"""Scores of a model, and of the baselines that it has to beat."""
+"""Scores of a model, and of the baselines and the reference that it has to beat."""

@@ -208,8 +208,7 @@ def picture_rooms(data: ThermalActionDataset, annotated: Sequence[Sample], progr
     times = np.array([sample.timestamp for sample in annotated])
     devices = np.array([sample.mac_address for sample in annotated])
     rooms: list[np.ndarray] = [np.empty(0)] * len(data)
-    # neighbouring windows share frames: in this order each is decoded once
-    for number in sorted(range(len(data)), key=lambda number: (data.samples[number].recording, data.samples[number].frame_idx)):
+    for number in in_order_of_frames(data.samples):
         sample = data.samples[number]
         first_ms, last_ms = data.window_times(number)
         near = (times >= first_ms - REACH_MS) & (times <= last_ms + REACH_MS) & (devices == sample.mac_address)
@@ -220,6 +219,11 @@ def picture_rooms(data: ThermalActionDataset, annotated: Sequence[Sample], progr
     hidden = np.isnan(pictures).all(axis=1)  # persons cover everything: the average room stands in
     pictures[hidden] = pictures[~hidden].mean(axis=0) if not hidden.all() else 0
     return pictures
+
+
+def in_order_of_frames(samples: Sequence[Sample]) -> list[int]:
+    """Numbers of the samples such that frames shared by neighbouring windows are decoded once."""
+    return sorted(range(len(samples)), key=lambda number: (samples[number].recording, samples[number].frame_idx))
 
 
 def blank_persons(frames: np.ndarray, boxes: np.ndarray, cell: int = 4, margin: int = 1) -> np.ndarray:

@@ -1,14 +1,17 @@
 """What an evaluation writes down: summaries with intervals, and rows for the tables behind every picture.
 
-An `answer` is float [N, C], the probabilities that a model or a baseline gives for the N validation persons.
+An `answer` is float [N, C], the probabilities that a model, a baseline or the reference gives for the N validation persons.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from thermal_action.annotations import Sample
+from thermal_action.files import replacing
 from thermal_action.scoring.baselines import Places
 from thermal_action.scoring.classification import (
     precision_recall,
@@ -21,6 +24,9 @@ from thermal_action.scoring.detection import LabelledBoxes, detect_in_boxes, fra
 from thermal_action.scoring.intervals import bootstrap_scores, percentile_interval, resample_groups, wilson
 
 Row = dict[str, str | int | float]
+HEADINGS = {"top1": "top-1", "top5": "top-5", "mean_class": "mean-class", "macro_f1": "macro-F1", "map50": "mAP@0.5",
+            "focus_recall": "focus recall", "focus_precision": "focus precision", "clip_top1": "clip top-1",
+            "clip_top5": "clip top-5", "clip_mean_class": "clip mean-class"}
 
 
 @dataclass(frozen=True)
@@ -68,19 +74,19 @@ def summarise_focus(answer: np.ndarray, persons: Persons, level: float) -> dict[
     return present(summary)
 
 
-def compare(answers: Mapping[str, np.ndarray], summaries: Mapping[str, Mapping[str, float]], model: str, persons: Persons, *,
-            samples: int, level: float, seed: int) -> tuple[dict[str, float], dict[str, float]]:
-    """(intervals of the model's top1 and mean_class, margins over the best baseline of each score with their intervals).
+def compare(answers: Mapping[str, np.ndarray], summaries: Mapping[str, Mapping[str, float]], model: str, rivals: Sequence[str],
+            persons: Persons, *, samples: int, level: float, seed: int) -> tuple[dict[str, float], dict[str, float]]:
+    """(intervals of the model's top1 and mean_class, margins over the best of the rivals in each score with their intervals).
 
-    Recordings are redrawn, the same ones for the model and the baseline. No interval when there is only one recording.
+    Recordings are redrawn, the same ones for the model and the rival. No interval when there is only one recording.
     """
     intervals: dict[str, float] = {}
     margins: dict[str, float] = {}
     draws = resample_groups(persons.places.recording, samples, seed)
-    drawn = {name: bootstrap_scores(rank_classes(answer)[:, 0], persons.labels, persons.places.recording, len(persons.classes),
-                                    draws) for name, answer in answers.items()}
+    drawn = {name: bootstrap_scores(rank_classes(answers[name])[:, 0], persons.labels, persons.places.recording,
+                                    len(persons.classes), draws) for name in (model, *rivals)}
     for score in ("top1", "mean_class", "macro_f1", "map50"):
-        best = max((name for name in answers if name != model), key=lambda name: summaries[name][score])
+        best = max(rivals, key=lambda name: summaries[name][score])
         margins[score] = summaries[model][score] - summaries[best][score]
         if score in drawn[model] and draws.shape[1] > 1:
             for table, values in ((intervals, drawn[model][score]), (margins, drawn[model][score] - drawn[best][score])):
@@ -94,20 +100,26 @@ def present(scores: Mapping[str, float]) -> dict[str, float]:
             for name, value in scores.items() if np.isfinite(value)}
 
 
-def list_predictions(answer: np.ndarray, persons: Persons, samples: Sequence[Sample]) -> Iterator[Row]:
-    """One row per person: sample, box in [0, 1], true and predicted action, and the five most probable ones."""
+def list_predictions(answers: Mapping[str, np.ndarray], model: str, persons: Persons, samples: Sequence[Sample],
+                     ) -> Iterator[Row]:
+    """One row per person: enough to pool the folds of a cross-validation and to score them together.
+
+    Sample, recording, object_id, box in [0, 1], true action, predicted one and its probability, then what each rival says, under
+    its name, and the model's probability of every class, `p(<class>)`.
+    """
     object_ids = np.concatenate([sample.object_ids for sample in samples])
-    for person, order in enumerate(rank_classes(answer)[:, :5]):
+    named = {name: rank_classes(answer)[:, 0] for name, answer in answers.items()}
+    predicted = named.pop(model)
+    for person, probabilities in enumerate(answers[model]):
         x1, y1, x2, y2 = (round(float(side), 5) for side in persons.places.boxes[person])
-        row: Row = {
-            "sample": samples[persons.places.keyframe[person]].image_id, "object_id": int(object_ids[person]),
-            "x1": x1, "y1": y1, "x2": x2, "y2": y2,
-            "true": persons.classes[persons.labels[person]], "predicted": persons.classes[order[0]],
-            "confidence": round(float(answer[person, order[0]]), 5),
+        yield {
+            "sample": samples[persons.places.keyframe[person]].image_id, "recording": str(persons.places.recording[person]),
+            "object_id": int(object_ids[person]), "x1": x1, "y1": y1, "x2": x2, "y2": y2,
+            "true": persons.classes[persons.labels[person]], "predicted": persons.classes[predicted[person]],
+            "confidence": round(float(probabilities[predicted[person]]), 6),
+            **{rival: persons.classes[labels[person]] for rival, labels in named.items()},
+            **{f"p({name})": round(float(value), 6) for name, value in zip(persons.classes, probabilities, strict=True)},
         }
-        for rank, label in enumerate(order, start=1):
-            row |= {f"top{rank}": persons.classes[label], f"top{rank}_probability": round(float(answer[person, label]), 5)}
-        yield row
 
 
 def list_confusions(answer: np.ndarray, persons: Persons) -> Iterator[Row]:
@@ -141,7 +153,31 @@ def list_calibration(answer: np.ndarray, persons: Persons, bins: int) -> Iterato
 
 
 def list_scores(summaries: Mapping[str, Mapping[str, float]]) -> Iterator[Row]:
-    """Every score of the model and of every baseline."""
+    """Every score of the model and of its rivals."""
     for predictor, summary in summaries.items():
         for score, value in summary.items():
             yield {"predictor": predictor, "score": score, "value": value}
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> list[Row]:
+    """Writes at least one row as CSV, under the keys of the first; returns them all."""
+    rows = list(rows)
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return rows
+
+
+def format_scores(summaries: Mapping[str, Mapping[str, float]], persons: Persons) -> str:
+    """Scores in percent as a Markdown table, a row for each predictor."""
+    columns = {score: heading for score, heading in HEADINGS.items() if any(score in scores for scores in summaries.values())}
+    rows = [["%", *columns.values()], ["---", *("---:" for _ in columns)]]
+    for name, summary in summaries.items():
+        rows.append([name.replace("_", " "), *(f"{100 * summary[score]:.1f}" if score in summary else "-" for score in columns)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    if persons.focus is not None:
+        support = persons.support[persons.focus]
+        lines += ["", f"Focus: {persons.classes[persons.focus]}, {support} of {len(persons.labels)} persons."]
+    return "\n".join(lines) + "\n"
