@@ -318,8 +318,10 @@ def test_a_guest_from_a_warm_room_is_as_warm_against_a_cold_one():
     def donors(rng, balance):
         return Donor(CENTRE_BOX, 7, (), lambda: window_of(CENTRE_BOX).frames + 7)
 
-    (pasted,) = draws(CopyPaste(1.0, 0.0), replace(window_of(), donors=donors), 1)
-    assert pasted.frames.max() == pytest.approx(BODY) and pasted.frames.min() == pytest.approx(ROOM)
+    window = window_of()
+    window.frames[:, 8:32, 18:42] = ROOM - 6  # a cold floor, right there
+    (pasted,) = draws(CopyPaste(1.0, 0.0), replace(window, donors=donors), 1)
+    assert pasted.frames.max() == pytest.approx(BODY) and pasted.frames.min() == pytest.approx(ROOM - 6)
 
 
 def test_a_box_follows_its_person_wherever_in_the_box_he_is():

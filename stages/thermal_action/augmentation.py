@@ -78,7 +78,7 @@ class Window:
 
     def __post_init__(self):
         if self.room_c is None:
-            self.room_c = float(np.median(self.frames[::4]))  # every fourth frame tells it as well
+            self.room_c = room_c(self.frames)
 
 
 @dataclass
@@ -89,6 +89,11 @@ class Donor:
     label: int
     furniture: Sequence[tuple[str, np.ndarray]]
     frames: Callable[[], np.ndarray]
+
+
+def room_c(frames: np.ndarray) -> float:
+    """Median temperature of a window, C; every fourth frame tells it as well."""
+    return float(np.median(frames[::4]))
 
 
 Augmentation = Callable[[Window, np.random.Generator], Window]
@@ -130,7 +135,7 @@ class CopyPaste:
     The lens shows a person at the rim from the side and one below it from above: the donor keeps its distance and angle to it
     in one of the picture's four mirror images, where nobody stands and the furniture below is the same (who is moved off
     the bed would lie on the floor, under the wrong label). The silhouette, what is warmer than its surroundings, is followed
-    through the window and covers what lies below.
+    through the window and covers what lies below; the level is moved from room to room.
 
     balance: 0 takes donors as often as their classes come, 1 all classes equally often (weights count ** -balance).
     """
@@ -193,7 +198,8 @@ def paste(donor: Donor, flips: tuple[bool, bool], box: np.ndarray, window: Windo
     source = donor.frames()[:, :: -1 if vertical else 1, :: -1 if horizontal else 1]
     excess = source - surroundings_c(source, box)
     silhouette = np.clip((excess - FLOOR_C) / (PERSON_C - FLOOR_C), 0, 1) * neighbourhood(source, box)
-    frames = window.frames + silhouette * (excess + surroundings_c(window.frames, box) - window.frames)
+    # as warm against this room as against the other one, whatever stands below
+    frames = window.frames + silhouette * (source + (window.room_c - room_c(source)) - window.frames)
     return replace(window, frames=frames, boxes=np.concatenate([window.boxes, box[None]]),
                    labels=np.append(window.labels, donor.label), object_ids=np.append(window.object_ids, PASTED))
 
