@@ -6,17 +6,25 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
+from dvc.utils.hydra import apply_overrides
+from ruamel.yaml import YAML
 
 import train
-from conftest import Project
+from conftest import ROOT, Project
 from thermal_action import InputError
 from thermal_action.dataset import ThermalActionDataset
 from thermal_action.files import write_json
+from thermal_action.models import build_model
+from thermal_action.models.options import Model, architecture, check_model
+from thermal_action.params import check_section, read_params
 from thermal_action.training.checkpoints import load_model
 from thermal_action.training.loaders import carve_inner_side
+from thermal_action.training.recipe import Train, check_recipe
 from tiny import SEVEN_ACTIONS, write_archive
 
 TRAIN = {
@@ -185,6 +193,9 @@ def test_model_file_and_curves(ready, capsys):
         "val/top1.tsv", "val/mean_class.tsv"}
     assert (plots / "train/loss.tsv").read_text().startswith("step\tloss\n1\t")
     assert [line.split("\t")[0] for line in (plots / "val/top1.tsv").read_text().splitlines()] == ["step", "2"]
+    assert (ready.folder / "metrics/augmentation/augmentation.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((ready.folder / "metrics/training/init.json").read_text())["source"] == "scratch"
+    assert info["training"]["init"]["source"] == "scratch"
     assert "the best epoch is chosen on" in capsys.readouterr().out and not (ready.folder / "dvc.yaml").exists()
 
 
@@ -251,3 +262,39 @@ def test_a_learning_rate_that_explodes_ends_in_a_sentence(ready):
                          "loss": "cross_entropy", "schedule": "constant", "val_every": 0, "momentum": 0.99, "weight_decay": 1.0}})
     with pytest.raises(InputError, match=r"became (nan|inf|-inf) in epoch \d+, step \d+, .*: lower train.lr"):
         train.main()
+
+
+def test_published_recipe_is_accepted_as_dvc_would_apply_it(project, monkeypatch):
+    """By the line in its head, `dvc exp run $(grep -v '#' ...)`; what goes stale would be found after an hour of set-up."""
+    monkeypatch.chdir(project.folder)
+    words = [word for line in Path("stages/recipes/published.txt").read_text().splitlines() if "#" not in line
+             for word in line.split()]
+    assert set(words[::2]) == {"-S"}
+    before = project.params
+    apply_overrides("params.yaml", words[1::2])
+    model, recipe = read_params("model", Model), read_params("train", Train)
+    check_model(model)
+    check_recipe(recipe, model.classifier)
+    with torch.device("meta"):
+        assert build_model(**architecture(model), num_classes=14).inputs.size == (256, 384)
+    assert asdict(recipe.augment).keys() == before["train"]["augment"].keys()
+    own = {"copy_paste_balance", "flip_horizontal", "brightness", "contrast", "erasing", "crop"}
+    assert not any(strength for name, strength in asdict(recipe.augment).items() if name not in own), "one of ours is on"
+    assert recipe.peak_lr == 0.005 and recipe.patience == 20 and model.head == "clip"
+
+
+def test_learning_rate_follows_the_batch():
+    """Twice the windows a step, twice the rate; else a larger GPU silently learns more slowly."""
+    recipe = YAML(typ="safe").load(ROOT / "params.yaml")["train"] | {"lr": 0.01, "lr_batch": 8, "batch_size": 16, "accumulate": 3}
+    assert check_section(recipe, Train, "train").peak_lr == pytest.approx(0.06)
+    assert check_section(recipe | {"lr_batch": 0}, Train, "train").peak_lr == 0.01
+
+
+def test_nothing_is_kept_in_memory_when_asked_so(ready):
+    """runtime says how fast, never what: a machine with little memory must get the same model."""
+    ready.set({"train": {"epochs": 1}})
+    train.main()
+    expected = outcome(ready)
+    ready.set({"runtime": {"cache_mb": 0}})
+    train.main()
+    assert_same(outcome(ready), expected)
