@@ -20,8 +20,8 @@ class TemporalConv3d(nn.Conv3d):
 class DepthwiseConv3d(nn.Conv3d):
     """A convolution of each channel by itself, as the sum over the kernel's moments of convolutions of single frames.
 
-    Forward and backward together take a third to a quarter of the time of nn.Conv3d on CPUs; forward alone takes twice as
-    long, so nn.Conv3d serves where no gradient is asked for (benchmarks/models.py).
+    Forward and backward together take about a third of the time of nn.Conv3d on CPUs; forward alone takes twice as long, so
+    nn.Conv3d's own computation serves where no gradient is asked for (benchmarks/models.py).
     """
 
     def forward(self, x: Tensor) -> Tensor:
