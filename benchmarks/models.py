@@ -35,7 +35,7 @@ from thermal_action.training.recipe import Train
 from thermal_action.transforms import ThermalActionTransform
 
 FRAMES, ROWS, COLS, BATCH = 64, 40, 60, 4
-SECONDS = 5  # of rounds, at least three
+SECONDS = 5  # of rounds, at least two
 BOXES = torch.tensor([[0.1, 0.1, 0.3, 0.4], [0.5, 0.3, 0.7, 0.6]])
 STRIDES = {"thermal_tiny": 4}  # pixels a cell; 8 for all others
 ENLARGED = ("slowfast_r50", "256x384", 32)
@@ -50,10 +50,9 @@ CONVOLUTIONS = (
 
 
 def measure(work: Callable[[], object]) -> float:
-    """Seconds of processor time, the best of some rounds after one to warm up."""
-    work()
+    """Seconds of processor time, the best of some rounds."""
     spent = []
-    while len(spent) < 3 or sum(spent) < SECONDS:
+    while len(spent) < 2 or sum(spent) < SECONDS:
         begun = time.process_time()
         work()
         spent.append(time.process_time() - begun)
