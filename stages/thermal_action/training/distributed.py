@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -26,7 +28,7 @@ from thermal_action import InputError
 # Rank 0 scores and writes alone, and the others wait for it this long.
 PATIENCE = timedelta(hours=6)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-# Bad input mostly meets all ranks at once; the others leave rank 0 this long to say so and be the only one.
+# A rank that failed as a consequence of another, or like it, leaves that one this long to end all.
 GRACE_S = 10.0
 
 
@@ -113,13 +115,18 @@ def launch(ranks: int) -> None:
     """
     if ranks == 1 or distributed.is_torchelastic_launched():
         return
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    config = LaunchConfig(1, 1, ranks, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
-                          local_addr="localhost", max_restarts=0)
-    try:
-        elastic_launch(config, sys.executable)(*sys.argv)
-    except ChildFailedError as error:
-        sys.exit(error.get_first_failure()[1].exitcode)
+    logging.disable(logging.ERROR)
+    with TemporaryDirectory() as logs:
+        config = LaunchConfig(1, 1, ranks, run_id=uuid.uuid4().hex, rdzv_backend="c10d", rdzv_endpoint="localhost:0",
+                              local_addr="localhost", max_restarts=0, logs_specs=DefaultLogsSpecs(log_dir=logs))
+        try:
+            elastic_launch(config, sys.executable)(*sys.argv)
+        except ChildFailedError as error:
+            sys.exit(error.get_first_failure()[1].exitcode)
+        except SignalException as received:
+            if received.sigval == signal.SIGINT:
+                raise KeyboardInterrupt from None
+            sys.exit(128 + received.sigval)
     sys.exit(0)
 
 
@@ -138,8 +145,10 @@ def joined(device: torch.device) -> Iterator[Team]:
     team = Team(device, distributed.get_rank(), distributed.get_world_size())
     try:
         yield team
-    except InputError:
-        if not team.first:
+    except (InputError, RuntimeError) as error:
+        # mostly every rank meets the same bad input, and says so as one; and whoever waited for a rank that failed is told that
+        # a connection broke, which is nobody's concern
+        if not team.first or isinstance(error, RuntimeError):
             time.sleep(GRACE_S)
         raise
     distributed.destroy_process_group()
