@@ -25,8 +25,8 @@ STAGE_CASES = [pytest.param(folder, name, id=f"{folder.relative_to(ROOT)}:{name}
                for folder, pipeline in PIPELINES.items() for name in pipeline["stages"]]
 TRANSFER = ROOT / "pipelines/transfer"
 # the parameters that it sets for itself (all others are the root's, so that the model trained on simulation fits),
-OWN_PARAMS = ("fetch.source", "fetch.archive.location", "fetch.archive.sha256", "coco.split_by", "train.init.source",
-              "train.init.location", "train.epochs", "train.strategy", "train.lr")
+OWN_PARAMS = ("fetch.source", "fetch.archive.location", "fetch.archive.sha256", "coco.split_by", "coco.folds",
+              "train.init.source", "train.init.location", "train.epochs", "train.strategy", "train.lr")
 # and what it starts from
 PRETRAINED = "../../models/best.pt"
 

@@ -1,0 +1,143 @@
+"""pytest tests/test_experiments.py - seeds, folds and pipelines with the real git and dvc, on tiny recordings."""
+
+import csv
+from pathlib import Path
+from statistics import fmean, stdev
+
+import pytest
+from ruamel.yaml import YAML
+
+from conftest import merge
+from test_pipeline import SEVEN, TINY, Clone, tiny_repository
+from thermal_action.files import file_sha256, read_json
+from tiny import write_archive
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+# lists in lists, a recipe and a name that is none, as in benchmarks/variants.yaml
+VARIANTS = """
+.folds: &folds
+- coco.folds=$FOLDS
+short:
+- *folds
+- short.txt
+"""
+RECIPE = """# one epoch
+-S train.epochs=1
+-S train.lr=0.003
+"""
+# the same once more by hand: the model of short-s0-f0
+SHORT = ["-S", "train.epochs=1", "-S", "train.lr=0.003", "-S", "train.seed=0", "-S", "coco.folds=2"]
+NAMES = ["short-s0-f0", "short-s0-f1", "short-s1-f0", "short-s1-f1"]
+
+
+def set_params(file: Path, changes: dict) -> None:
+    yaml = YAML()
+    params = yaml.load(file)
+    merge(params, changes)
+    yaml.dump(params, file)
+
+
+def list_names(clone: Clone) -> list[str]:
+    return sorted(clone.run("dvc", "exp", "list", "--name-only").split())
+
+
+def compare(clone: Clone, *arguments: str, check: bool = True) -> tuple[str, dict[str, list[str]]]:
+    """What benchmarks/experiments.py prints, and the cells of each row by name."""
+    said = clone.run("env", "PYTHONPATH=stages", "python", "benchmarks/experiments.py", *arguments, check=check)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in said.splitlines() if line.startswith("|")]
+    return said, {name: cells for name, *cells in rows}
+
+
+def sweep(clone: Clone, *arguments: str, check: bool = True) -> str:
+    return clone.run("env", "FOLDS=2", "python", "benchmarks/sweep.py", "variants.yaml", *arguments, "--seeds", "0", "1",
+                     check=check)
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory) -> Clone:
+    """A repository in which a variant was trained with two seeds on both folds."""
+    clone = tiny_repository(tmp_path_factory.mktemp("experiments") / "clone")
+    for file in ("params.yaml", "pipelines/transfer/params.yaml"):
+        set_params(clone.folder / file, TINY)
+        set_params(clone.folder / file, {"validate": {"num_samples": 0}, "runtime": {"threads": 1}})
+    (clone.folder / "variants.yaml").write_text(VARIANTS)
+    (clone.folder / "short.txt").write_text(RECIPE)
+    clone.commit("variants")
+    sweep(clone)
+    return clone
+
+
+@pytest.fixture(scope="module")
+def hits(swept) -> dict[str, list[bool]]:
+    """Whether the model named each validation person rightly, of each experiment."""
+    found = {}
+    for name in NAMES:
+        swept.run("dvc", "get", ".", "metrics/predictions.csv", "--rev", name, "--out", f"{name}.csv")
+        with open(swept.folder / f"{name}.csv") as file:
+            found[name] = [row["true"] == row["predicted"] for row in csv.DictReader(file)]
+        (swept.folder / f"{name}.csv").unlink()
+    return found
+
+
+def test_a_sweep_runs_each_seed_and_fold_once_and_leaves_the_working_tree_alone(swept):
+    # else an interrupted sweep would begin anew, or its parameters would leak into the next experiment
+    assert list_names(swept) == NAMES
+    assert swept.run("git", "status", "--porcelain") == ""
+    assert "sweep:" not in sweep(swept)
+    assert "no variant long" in sweep(swept, "long", check=False)
+
+
+def test_the_table_scores_all_folds_as_one_side_and_tells_the_spread_over_seeds(swept, hits):
+    # a mean over folds of unlike size, or a single lucky seed, would be published
+    top1 = [100 * fmean(hits[f"short-s{seed}-f0"] + hits[f"short-s{seed}-f1"]) for seed in (0, 1)]
+    (swept.folder / "models.json").write_text('{"models": {"slowfast": {"parameters": 123456, "gmac": 0.25, "ms": 7.6}}}')
+    said, rows = compare(swept, "--benchmark", "models.json")
+    assert "split by session, 2 folds pooled; focus: lying down-lying with risk" in said
+    assert rows["%"][:2] == ["seeds", "top-1"] and rows["%"][-5:-2] == ["parameters", "GMAC", "ms a window"]
+    assert rows["short"][:2] == ["2", f"{fmean(top1):.1f} ± {stdev(top1):.1f}"]
+    assert rows["short"][-5:] == ["123,456", "0.25", "8", "-", "-"]
+    assert list(rows)[2:] == ["short", "majority", "nearest keyframe", "box position", "background", "random forest"]
+    (swept.folder / "models.json").unlink()
+
+
+def test_without_the_cache_the_table_says_that_it_averages(swept, hits):
+    cache = swept.folder / ".dvc/cache"
+    top1 = [fmean(100 * fmean(hits[f"short-s{seed}-f{fold}"]) for fold in (0, 1)) for seed in (0, 1)]
+    cache.rename(swept.folder / "elsewhere")
+    said, rows = compare(swept)
+    (swept.folder / "elsewhere").rename(cache)
+    assert "mean of 2 folds (predictions are in no cache)" in said
+    assert rows["short"][:2] == ["2", f"{fmean(top1):.1f} ± {stdev(top1):.1f}"]
+
+
+def test_training_on_simulation_and_then_on_recordings_is_one_experiment(swept):
+    clone, transfer = swept, swept.folder / "pipelines/transfer"
+    archive = write_archive(clone.folder.parent / "archive", classes=SEVEN)
+    dvcignore = clone.folder / "pipelines/.dvcignore"
+    dvcignore.write_text(dvcignore.read_text().replace("/transfer/\n", ""))
+    said = clone.run("dvc", "exp", "run", "pipelines/transfer/dvc.yaml", "--name", "transfer", *SHORT,
+                     "-S", f"pipelines/transfer/params.yaml:fetch.archive.location={archive}")
+    assert said.index("Running stage 'train'") < said.index("Running stage 'pipelines/transfer/dvc.yaml:train'")
+    assert list_names(clone) == [*NAMES, "transfer"]
+    started = read_json(transfer / "metrics/training/init.json")
+    assert started["source"] == "checkpoint" and started["sha256"] == file_sha256(clone.folder / "models/best.pt")
+    data = read_json(transfer / "metrics/evaluate.json")["data"]
+    assert data["recordings"] < 4 and data["persons"] > 0
+    said, rows = compare(clone, "transfer", "--pipeline", "pipelines/transfer")
+    assert "archive, split by session" in said and rows["transfer"][0] == "1"
+
+    set_params(clone.folder / "params.yaml", {"train": {"lr": 0.001}})
+    stale = clone.run("dvc", "repro", "--dry", "pipelines/transfer/dvc.yaml")
+    assert "Running stage 'train'" in stale and "Stage 'pipelines/transfer/dvc.yaml:hdf5' didn't change" in stale
+    clone.run("git", "checkout", ".")
+
+
+def test_experiments_of_one_name_with_other_parameters_are_refused(swept):
+    # the mean of two different things would stand in the table under one name
+    swept.run("dvc", "exp", "remove", "short-s1-f1")
+    said, rows = compare(swept, "short")
+    assert "short, seed 1: 1 of 2 folds: left out" in said and rows["short"][0] == "1"
+    swept.run("dvc", "exp", "apply", "short-s0-f0")
+    set_params(swept.folder / "params.yaml", {"train": {"lr": 0.5}})
+    swept.run("dvc", "exp", "save", "--name", "short-s2-f0")
+    assert "short-s2-f0 differ in more than train.seed and coco.fold" in compare(swept, "short", check=False)[0]
