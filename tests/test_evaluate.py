@@ -74,6 +74,8 @@ def test_scores_tables_and_pictures_of_a_tiny_project(ready):
         assert {row[rival] for rival in RIVALS} <= set(classes) and row["sample"].startswith(row["recording"])
     for rival, scores in {**metrics["baselines"], **metrics["reference"]}.items():
         assert np.mean([row["true"] == row[rival] for row in predictions]) == pytest.approx(scores["top1"], abs=1e-5)
+        named = [row[rival] == "lying" for row in predictions if row["true"] == "lying"]
+        assert scores["focus_recall"] == pytest.approx(np.mean(named), abs=1e-5)
     box = [float(predictions[0][side]) for side in ("x1", "y1", "x2", "y2")]
     assert box == pytest.approx(persons.boxes[0].tolist(), abs=1e-5)
 
