@@ -65,14 +65,15 @@ def start_network(model: Model, params: Train, classes: list[str], team: Team) -
     return team.align(network), team.share(report)
 
 
-def fingerprint_run(model: Model, params: Train, team: Team) -> str:
-    """Stands for everything that decides the result: parameters, data, code, torch, and what rounds differently."""
+def fingerprint_run(model: Model, params: Train, origin: dict, team: Team) -> str:
+    """Stands for everything that decides the result: parameters, starting weights, data, code, torch, what rounds differently."""
     stages = Path(__file__).resolve().parent
     inputs = [ANNOTATIONS / "train.json", ANNOTATIONS / "val.json", *sorted(FRAMES.glob("*.h5"))]
     modules = {Path(module.__file__).resolve() for module in sys.modules.values() if getattr(module, "__file__", None)}
     code = sorted(file.relative_to(stages) for file in modules if file.is_relative_to(stages))
-    return fingerprint({"model": asdict(model), "train": asdict(params), "torch": torch.__version__,
-                        "device": team.device.type, "ranks": team.size, "threads": torch.get_num_threads(),
+    return fingerprint({"model": asdict(model), "train": asdict(params), "origin": origin,
+                        "torch": torch.__version__, "threads": torch.get_num_threads(), "ranks": team.size,
+                        "device": team.device.type,
                         "inputs": {path.name: file_sha256(path) for path in inputs},
                         "code": {str(path): file_sha256(stages / path) for path in code}})
 
@@ -118,7 +119,7 @@ def learn(model: Model, params: Train, runtime: Runtime, team: Team) -> None:
     learner = build_learner(params, network, -(-len(loaders.train) // params.accumulate), team.device)
     stopping = EarlyStopping(params.patience, params.min_delta, params.monitor)
 
-    unfinished = UnfinishedRun(SCRATCH, team.share(fingerprint_run(model, params, team) if team.first else None))
+    unfinished = UnfinishedRun(SCRATCH, team.share(fingerprint_run(model, params, origin, team) if team.first else None))
     states = learner.states | {"stopping": stopping}
     progress = unfinished.resume(team.device, **states)
     team.wait()  # until all have read what rank 0 will overwrite

@@ -109,10 +109,11 @@ def kill_after(project, line):
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_run_equals_an_uninterrupted_one(ready):
+def test_killed_and_resumed_run_equals_an_uninterrupted_one(ready, capsys):
     """Killed in an epoch, while it starts, and after its last epoch: weights, facts and curves are the same."""
     ready.set({"train": {"epochs": 3, "select": "inner", "accumulate": 2}})
-    assert "goes on" not in ready.run("train").stdout
+    train.main()
+    assert "goes on" not in capsys.readouterr().out
     expected = outcome(ready)
 
     kill_after(ready, "epoch 1/3")
@@ -123,7 +124,8 @@ def test_killed_and_resumed_run_equals_an_uninterrupted_one(ready):
     process.communicate()
     kill_after(ready, "epoch 3/3")
     shutil.rmtree(ready.folder / "metrics/training")  # DVC deletes outs before it runs a stage again
-    assert "goes on after epoch 3 of 3" in ready.run("train").stdout
+    train.main()
+    assert "goes on after epoch 3 of 3" in capsys.readouterr().out
     assert_same(outcome(ready), expected)
 
 
@@ -177,6 +179,26 @@ def test_other_parameters_start_anew(ready, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "goes on" not in printed and "epoch 1/1" in printed
     assert list((ready.folder / ".scratch").iterdir()) == unfinished
+
+
+def test_other_starting_weights_start_anew(ready, capsys, monkeypatch):
+    """Under the same name, too; and the report tells which of them the network took."""
+    ready.set({"train": {"epochs": 1}})
+    train.main()
+    shutil.move("models/best.pt", "start.pt")
+    ready.set({"train": {"seed": 2, "init": {"source": "checkpoint", "location": "start.pt"}}})
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "save_model", lambda *_: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            train.main()
+    content = torch.load("start.pt", weights_only=True)
+    content["state_dict"]["head.classify.bias"] += 1
+    torch.save(content, "start.pt")
+    capsys.readouterr()
+    train.main()
+    printed = capsys.readouterr().out
+    assert "goes on" not in printed and "start.pt" in printed
+    assert json.loads(Path("metrics/training/init.json").read_text())["used"] > 10
 
 
 def test_model_file_and_curves(ready, capsys):

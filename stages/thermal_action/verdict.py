@@ -105,7 +105,7 @@ def judge_annotations(sides: Mapping[str, Sequence[Sample]], classes: Sequence[s
         if not counts:
             verdict.problems.append(f"{side} has no person: change coco.split_by or coco.val_fraction")
         elif missing:
-            verdict.warnings.append(f"{side} has no person of {len(missing)} classes: {', '.join(missing)}")
+            verdict.warnings.append(f"{side} lacks {len(missing)} of the {len(classes)} classes: {', '.join(missing)}")
     verdict.counts = {"keyframes_without_frame": len(far), "cold_boxes": cold, "identity_conflicts": len(identity),
                       "label_conflicts": len(labels)}
     return verdict
