@@ -173,8 +173,7 @@ def test_unknown_strides_are_refused(name):
 @pytest.mark.parametrize("name", ["thermal_tiny", "slowfast", "x3d_s", "c2d_r50", "mvit_b", "cnn_lstm"])
 def test_any_sensor_any_window(name):
     model = build_model(name, num_classes=5, spatial_stride=16).eval()
-    sizes = [(16, 16, 9), (24, 33, 17)] + [(8, 9, 2)] * (name != "thermal_tiny")
-    for height, width, frames in sizes:
+    for height, width, frames in [(16, 16, 9), (24, 33, 17), (8, 9, 2)]:
         with torch.no_grad():
             assert model(*random_batch((1, 3), frames, height, width)).shape == (4, 5)
 

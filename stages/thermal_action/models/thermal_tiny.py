@@ -28,8 +28,7 @@ class SpatialTemporal(nn.Module):
         self.shortcut: nn.Module = nn.Identity()
         if in_channels != channels or time_stride * spatial_stride > 1:
             stride = (time_stride, spatial_stride, spatial_stride)
-            self.shortcut = nn.Sequential(nn.AvgPool3d(stride, stride, ceil_mode=True) if max(stride) > 1 else nn.Identity(),
-                                          nn.Conv3d(in_channels, channels, 1, bias=False), nn.BatchNorm3d(channels))
+            self.shortcut = nn.Sequential(nn.Conv3d(in_channels, channels, 1, stride, bias=False), nn.BatchNorm3d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.spatial_norm(self.spatial(x)))
