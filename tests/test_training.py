@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -112,8 +113,18 @@ def test_accumulated_batches_equal_one_large_batch(optimizer):
 def test_windows_without_persons_are_no_obstacle():
     learner = make_learner(ema=0.9)
     before = learner.model.linear.weight.detach().clone()
-    result = train_one_epoch(learner, make_batches([(0, 0)]), build_loss("cross_entropy", COUNTS))
+    with warnings.catch_warnings(action="error"):  # torch's, that the schedule came before the optimizer
+        result = train_one_epoch(learner, make_batches([(0, 0)]), build_loss("cross_entropy", COUNTS))
     assert result["loss"] == 0 and torch.equal(before, learner.model.linear.weight)
+
+
+def test_mixed_persons_count_as_far_as_they_are_seen():
+    """Weights of a mixed window's persons add up to one person each; else mixup would also raise the learning rate."""
+    batches = make_batches([(1, 1), (1, 1)])
+    loss = build_loss("cross_entropy", COUNTS)
+    plain, mixed = (train_one_epoch(make_learner(lr=1e-9), batches, loss, mixup=alpha) for alpha in (0.0, 0.4))
+    assert 0 < mixed["loss"] < 2 * plain["loss"] and mixed["loss"] != plain["loss"]
+    assert train_one_epoch(make_learner(lr=1e-9), batches, loss, mixup=0.4) == mixed
 
 
 def test_gradient_is_clipped():

@@ -101,8 +101,9 @@ def count_ranks(wanted: int, device: torch.device, batch_size: int) -> int:
     if batch_size % ranks:
         raise InputError(f"params.yaml: train.batch_size {batch_size} cannot be shared evenly by {ranks} processes: make it a"
                          " multiple of runtime.ranks")
-    if device.type == "cuda" and ranks > torch.cuda.device_count():
-        raise InputError(f"params.yaml: runtime.ranks {ranks} needs as many GPUs, and torch sees {torch.cuda.device_count()}:"
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))  # torchrun may have started others on other machines
+    if device.type == "cuda" and here > torch.cuda.device_count():
+        raise InputError(f"params.yaml: runtime.ranks {here} needs as many GPUs, and torch sees {torch.cuda.device_count()}:"
                          " lower it, or set runtime.device to cpu")
     return ranks
 
