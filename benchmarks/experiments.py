@@ -193,9 +193,10 @@ def format_table(experiments: list[Experiment], costs: dict[str, dict]) -> str:
         rows.append([name.replace("_", " "), "", *percent([average(summaries)]), *("" for _ in COSTS if costs)])
     headings = ["%", "seeds", *SCORES.values(), *(heading for heading, _ in COSTS.values() if costs)]
     lines = ["| " + " | ".join(row) + " |" for row in (headings, ["---", *("---:" for _ in headings[1:])], *rows)]
-    first = experiments[0]
-    return (f"{first.section('fetch')['source']}, split by {first.section('coco')['split_by']}{' and'.join(sorted(ways))}; focus:"
-            f" {first.section('evaluate')['focus_class']}\n\n" + "\n".join(lines) + "\n")
+    fetch, coco, evaluate = (experiments[0].section(name) for name in ("fetch", "coco", "evaluate"))
+    how = "".join(sorted(ways))
+    title = f"{fetch['source']}, split by {coco['split_by']}{how}; focus: {evaluate['focus_class'] or 'none'}"
+    return f"{title}\n\n" + "\n".join(lines) + "\n"
 
 
 def main() -> None:

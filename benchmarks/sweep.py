@@ -68,13 +68,13 @@ def main() -> None:
     chosen = {name: listed[name] for name in options.variant or listed}
     commits = ["--all-commits"] if options.all_commits else []
     listing = subprocess.run([*DVC, "exp", "list", "--name-only", *commits], check=True, capture_output=True, text=True)
-    pipelines = ["--all-pipelines"] if options.pipeline else []
+    targets = ["dvc.yaml", f"{options.pipeline}/dvc.yaml"] if options.pipeline else []
     failed = []
     for name, parameters in list_runs(chosen, options.seeds, options.pipeline):
         if name not in listing.stdout.split():
             sets = [word for entry in parameters for word in ("-S", entry)]
             print(f"sweep: {name}", flush=True)
-            if subprocess.run([*DVC, "exp", "run", "--temp", "--name", name, *pipelines, *sets], env=ENVIRONMENT).returncode:
+            if subprocess.run([*DVC, "exp", "run", "--temp", "--name", name, *targets, *sets], env=ENVIRONMENT).returncode:
                 failed.append(name)
     if failed:
         sys.exit(f"sweep: {len(failed)} failed: {', '.join(failed)}")

@@ -117,7 +117,7 @@ def test_training_on_simulation_and_then_on_recordings_is_one_experiment(swept):
     dvcignore.write_text(dvcignore.read_text().replace("/transfer/\n", ""))
     said = clone.run("dvc", "exp", "run", "pipelines/transfer/dvc.yaml", "--name", "transfer", *SHORT,
                      "-S", f"pipelines/transfer/params.yaml:fetch.archive.location={archive}")
-    assert said.index("Running stage 'train'") < said.index("Running stage 'pipelines/transfer/dvc.yaml:train'")
+    assert said.index("Stage 'train' is cached") < said.index("Running stage 'pipelines/transfer/dvc.yaml:train'")
     assert list_names(clone) == [*NAMES, "transfer"]
     started = read_json(transfer / "metrics/training/init.json")
     assert started["source"] == "checkpoint" and started["sha256"] == file_sha256(clone.folder / "models/best.pt")
