@@ -23,7 +23,7 @@ TINY = {
                             "class_weights": {name: 1.0 for name in SEVEN}}},
     "window": {"length": 16},
     "validate": {"num_samples": 1, "limits": {"max_cold_share": 1.0}},
-    "model": {"width": 8, "tau": 4, "alpha": 2, "hidden": 16},
+    "model": {"hidden": 16, "slowfast": {"width": 8, "tau": 4, "alpha": 2}},
     "train": {"epochs": 2, "batch_size": 8, "val_every": 1},
     "evaluate": {"bootstrap_samples": 100},
     "runtime": {"processes": 1, "workers": 0, "threads": 1, "device": "cpu"},
