@@ -51,20 +51,20 @@ def make_network():
 
 
 def compare_norms(team):
-    """Ranks with four and with two windows against one process with all six; far from zero, where squares lose digits."""
-    one = make_network()
+    """Ranks with four and with two windows against one process with all six; in doubles, where rounding hides nothing."""
+    one = make_network().double()
     two = synchronise(copy.deepcopy(one), CPU)
-    frames, wanted = torch.randn(6, 1, 4, 8, 8) * 3 + 20, torch.randn(6, 2, 4, 8, 8)
+    frames, wanted = torch.randn(6, 1, 4, 8, 8).double() * 3 + 20, torch.randn(6, 2, 4, 8, 8).double()
     own = slice(0, 4) if team.first else slice(4, 6)
     (one(frames) * wanted).sum().backward()
     replica = team.replicate(two)
     (replica(frames[own]) * wanted[own]).sum().mul(team.size).backward()
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
-        assert torch.allclose(a.grad, b.grad, rtol=1e-4, atol=1e-4)
+        assert torch.allclose(a.grad, b.grad, rtol=1e-9, atol=1e-9)
     assert one.state_dict().keys() == two.state_dict().keys()
     for a, b in zip(one.buffers(), two.buffers(), strict=True):
-        assert torch.allclose(a, b, rtol=1e-5)
-    assert torch.allclose(one.eval()(frames), two.eval()(frames), atol=1e-4)
+        assert torch.allclose(a, b, rtol=1e-12)
+    assert torch.allclose(one.eval()(frames), two.eval()(frames), rtol=1e-9)
 
 
 def test_normalisation_sees_the_whole_batch(tmp_path):

@@ -172,8 +172,8 @@ class SumOverRanks(torch.autograd.Function):
 class SynchronisedNorm(_BatchNorm):
     """Batch normalisation by mean and variance over all ranks, for the CPU, which torch's SyncBatchNorm refuses.
 
-    Output, running statistics and gradients are those of one process with the whole batch (Ioffe and Szegedy, ICML 2015); the
-    state has the keys of the layer that it replaces.
+    Output, running statistics and gradients are those of one process with the whole batch (Ioffe and Szegedy, ICML 2015), but for
+    rounding; the state has the keys of the layer that it replaces.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -183,18 +183,19 @@ class SynchronisedNorm(_BatchNorm):
         if not self.training:
             return super().forward(input)
         axes = [axis for axis in range(input.ndim) if axis != 1]
-        variance, mean = (each.double() for each in torch.var_mean(input.float(), axes, correction=0))
+        variance, mean = (each.double() for each in torch.var_mean(input.to(self.weight.dtype), axes, correction=0))
         count = torch.full_like(mean, input.numel() // input.shape[1])
         count, total, squares = SumOverRanks.apply(torch.stack([count, count * mean, count * (variance + mean**2)]))
         mean = total / count
         variance = squares / count - mean**2
         with torch.no_grad():
             self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean.float(), self.momentum)
-            self.running_var.lerp_((variance * count / (count - 1)).float(), self.momentum)
-        scale = self.weight * (variance + self.eps).rsqrt().float()
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), self.momentum)
+        scale = self.weight * (variance + self.eps).rsqrt()
+        shift = self.bias - mean * scale
         shape = [-1 if axis == 1 else 1 for axis in range(input.ndim)]
-        return torch.addcmul((self.bias - mean.float() * scale).view(shape), input, scale.view(shape))
+        return torch.addcmul(shift.to(self.weight.dtype).view(shape), input, scale.to(self.weight.dtype).view(shape))
 
 
 def synchronise(module: nn.Module, device: torch.device) -> nn.Module:
