@@ -36,6 +36,10 @@ COSTS = {"parameters": ("parameters", ",.0f"), "gmac": ("GMAC", ".2f"), "ms": ("
 Summary = dict[str, float]  # scores by name
 
 
+def variant_of(name: str) -> str:
+    return re.sub(r"(-s\d+)?(-f\d+)?$", "", name)
+
+
 @dataclass(frozen=True)
 class Experiment:
     name: str
@@ -50,7 +54,7 @@ class Experiment:
 
     @property
     def variant(self) -> str:
-        return re.sub(r"(-s\d+)?(-f\d+)?$", "", self.name)
+        return variant_of(self.name)
 
     def section(self, name: str) -> dict:
         return self.params[f"{self.folder}params.yaml"][name]
@@ -72,11 +76,13 @@ def ask(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def read_experiments(folder: str, all_commits: bool) -> list[Experiment]:
-    """The finished experiments of the pipeline in `folder`, oldest first."""
+def read_experiments(folder: str, variants: list[str], all_commits: bool) -> list[Experiment]:
+    """The finished experiments of the pipeline in `folder`, of these variants or of all, oldest first."""
     shown = json.loads(ask(sys.executable, "-m", "dvc", "exp", "show", "--json", *["--all-commits"] * all_commits))
     found = []
     for entry in (experiment["revs"][0] for commit in shown for experiment in commit["experiments"] or []):
+        if variants and variant_of(entry["name"]) not in variants:
+            continue
         data = entry["data"] or {}
         metrics = data.get("metrics", {}).get(f"{folder}metrics/evaluate.json", {}).get("data")
         if not metrics:
@@ -207,9 +213,9 @@ def main() -> None:
     parser.add_argument("--all-commits", action="store_true", help="not only experiments that began at HEAD")
     options = parser.parse_args()
     costs = json.loads(options.benchmark.read_text())["models"] if options.benchmark else {}
-    experiments = read_experiments(f"{options.pipeline}/" if options.pipeline else "", options.all_commits)
-    chosen = [one for one in experiments if not options.variant or one.variant in options.variant]
-    print("\n".join(format_table(found, costs) for found in group(chosen, "data").values()))
+    folder = f"{options.pipeline}/" if options.pipeline else ""
+    experiments = read_experiments(folder, options.variant, options.all_commits)
+    print("\n".join(format_table(found, costs) for found in group(experiments, "data").values()))
 
 
 if __name__ == "__main__":
