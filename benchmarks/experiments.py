@@ -215,6 +215,8 @@ def main() -> None:
     costs = json.loads(options.benchmark.read_text())["models"] if options.benchmark else {}
     folder = f"{options.pipeline}/" if options.pipeline else ""
     experiments = read_experiments(folder, options.variant, options.all_commits)
+    if not experiments:
+        sys.exit("experiments: no finished experiment of that name began at this commit (`dvc exp list --all-commits`)")
     print("\n".join(format_table(found, costs) for found in group(experiments, "data").values()))
 
 

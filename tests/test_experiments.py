@@ -98,6 +98,7 @@ def test_the_table_scores_all_folds_as_one_side_and_tells_the_spread_over_seeds(
     assert rows["short"][-5:] == ["123,456", "0.25", "8", "-", "-"]
     assert list(rows)[2:] == ["short", "majority", "nearest keyframe", "box position", "background", "random forest"]
     (swept.folder / "models.json").unlink()
+    assert "no finished experiment of that name" in compare(swept, "long", check=False)[0]
 
 
 def test_without_the_cache_the_table_says_that_it_averages(swept, hits):
