@@ -29,8 +29,8 @@ from thermal_action.dataset import ThermalActionDataset, collate_fn
 from thermal_action.files import write_json
 from thermal_action.models import BACKBONES, build_model
 from thermal_action.models.convolutions import DepthwiseConv3d, TemporalConv3d
-from thermal_action.models.options import Model, architecture
 from thermal_action.params import read_params
+from thermal_action.training.options import Model, architecture
 from thermal_action.training.recipe import Train
 from thermal_action.transforms import ThermalActionTransform
 

@@ -23,7 +23,6 @@ from tqdm import tqdm
 from thermal_action import InputError, augmentation
 from thermal_action.files import file_sha256, fingerprint, read_json, replacing_folder, write_json
 from thermal_action.models import ActionModel, build_model
-from thermal_action.models.options import Model, architecture, check_model
 from thermal_action.params import read_params, run
 from thermal_action.pictures import draw_augmentations
 from thermal_action.runtime import Runtime
@@ -33,6 +32,7 @@ from thermal_action.training.engine import choose_device, score
 from thermal_action.training.epoch import Learner, train_one_epoch
 from thermal_action.training.initial import check_init, initialise, summary
 from thermal_action.training.loaders import Loaders, open_loaders
+from thermal_action.training.options import Model, architecture, check_model
 from thermal_action.training.recipe import Train, build_epoch_loss, build_learner, check_recipe
 from thermal_action.training.stopping import EarlyStopping
 from thermal_action.training.unfinished import Progress, UnfinishedRun

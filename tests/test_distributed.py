@@ -12,10 +12,10 @@ from torch.multiprocessing import start_processes
 import test_train
 import train
 from test_train import assert_same, kill_after, outcome
-from thermal_action.models.options import Model
 from thermal_action.params import read_params
 from thermal_action.runtime import Runtime
 from thermal_action.training.distributed import Team, synchronise
+from thermal_action.training.options import Model
 from thermal_action.training.recipe import Train
 
 torch.set_num_threads(1)

@@ -15,10 +15,10 @@ from thermal_action import InputError
 from thermal_action.models import BACKBONES, build_model
 from thermal_action.models.convolutions import DepthwiseConv3d, TemporalConv3d
 from thermal_action.models.heads import describe_boxes, expand_boxes, pool_time
-from thermal_action.models.options import Model, Name, architecture, check_model
 from thermal_action.models.sampling import pick_frames
 from thermal_action.params import read_params
 from thermal_action.training.checkpoints import load_model, save_model
+from thermal_action.training.options import Model, Name, architecture, check_model
 
 torch.set_num_threads(1)
 TINY = {"hidden": 8, "backbone": {"width": 4, "beta": 2}}

@@ -20,10 +20,10 @@ from thermal_action import InputError
 from thermal_action.dataset import ThermalActionDataset
 from thermal_action.files import write_json
 from thermal_action.models import build_model
-from thermal_action.models.options import Model, architecture, check_model
 from thermal_action.params import check_section, read_params
 from thermal_action.training.checkpoints import load_model
 from thermal_action.training.loaders import carve_inner_side
+from thermal_action.training.options import Model, architecture, check_model
 from thermal_action.training.recipe import Train, check_recipe
 from tiny import SEVEN_ACTIONS, write_archive
 
