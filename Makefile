@@ -12,7 +12,7 @@ repro: setup
 
 test: setup
 	$(BIN)/ruff check stages tests benchmarks
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2
 
 setup: $(STAMP)
 

@@ -113,9 +113,9 @@ def augmentations(*, dark_c: float = 5.0, copy_paste: float = 0.0, copy_paste_ba
         (max(flip_horizontal, flip_vertical, half_turn, shift_px), Move(flip_horizontal, flip_vertical, half_turn, shift_px)),
         (max(rotation_deg, scale, crop), Resample(rotation_deg, scale, crop)),
         (erasing, Erasing(erasing)),
-        (contrast, Contrast(contrast)),
+        (contrast, Gain(contrast)),
         (offset_c, Offset(offset_c)),
-        (brightness, Brightness(brightness, dark_c)),
+        (brightness, Gain(brightness, pivot_c=dark_c)),
         (fixed_pattern_c, FixedPattern(fixed_pattern_c)),
         (noise_c, Noise(noise_c)),
         (dropped_frames, DroppedFrames(dropped_frames)),
@@ -431,15 +431,17 @@ class Erasing:
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """Everything warmer or colder against the room by up to this share."""
+class Gain:
+    """All differences to a temperature up to this share larger or smaller: to the room's, a change of contrast; to what is black
+    in the picture, one of brightness (a factor, as in torchvision's ColorJitter)."""
 
     largest: float
+    pivot_c: float | None = None  # None: the room's
 
     def __call__(self, window: Window, rng: np.random.Generator) -> Window:
         gain = 1 + rng.uniform(-self.largest, self.largest)
         frames = window.frames * gain
-        frames += window.room_c * (1 - gain)
+        frames += (window.room_c if self.pivot_c is None else self.pivot_c) * (1 - gain)
         return replace(window, frames=frames)
 
 
@@ -451,20 +453,6 @@ class Offset:
 
     def __call__(self, window: Window, rng: np.random.Generator) -> Window:
         return replace(window, frames=window.frames + rng.normal(0, self.deviation_c))
-
-
-@dataclass(frozen=True)
-class Brightness:
-    """The picture in [0, 1] times a factor of up to 1 +- largest, as torchvision's ColorJitter does; dark_c is 0 there."""
-
-    largest: float
-    dark_c: float
-
-    def __call__(self, window: Window, rng: np.random.Generator) -> Window:
-        factor = 1 + rng.uniform(-self.largest, self.largest)
-        frames = window.frames * factor
-        frames += self.dark_c * (1 - factor)
-        return replace(window, frames=frames)
 
 
 @dataclass(frozen=True)

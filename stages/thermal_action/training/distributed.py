@@ -66,7 +66,7 @@ class Team:
 
         So a resumed run needs no memory of them, and no two ranks drop the same.
         """
-        sequence = np.random.SeedSequence([seed, epoch, self.rank])
+        sequence = np.random.SeedSequence([seed, epoch, self.rank], spawn_key=(1,))  # none of any window's augmentation
         torch.manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
         return np.random.default_rng(sequence)
 

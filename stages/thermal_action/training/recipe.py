@@ -107,7 +107,7 @@ def build_learner(train: Train, network: ActionModel, steps_per_epoch: int, devi
 
 def build_epoch_loss(train: Train, epoch: int, learner: Learner, counts: Tensor, drawn: Tensor) -> nn.Module:
     """The loss of epoch `epoch` (from 1). counts, drawn [C]: persons of each class there are, and that the epoch shows."""
-    weights = deferred(train.class_weights, epoch=epoch, epochs=train.epochs, share=train.reweight_from)
+    weights = deferred(train.class_weights, epoch=epoch, epochs=train.epochs - train.classifier_epochs, share=train.reweight_from)
     if learner.strategy.phase(epoch) == 0:
         weights = "none"  # the sampler balances the classes
     return build_loss(train.loss, counts, drawn=drawn, class_weights=weights, effective_beta=train.effective_beta,
