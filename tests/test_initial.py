@@ -96,11 +96,11 @@ def test_published_networks_see_a_temperature_as_their_own_see_grey(tmp_path, na
     report = start(model, "pytorchvideo", public_file(tmp_path / "A.pyth", network))
     assert len(report["folded"]) == stems and not report["warnings"]
     assert all(other.startswith("head.") for other in report["fresh"])
-    picture = grey(frames)
+    picture = grey(frames).double()  # random normalisation multiplies rounding
     maps = picture.expand(-1, 3, -1, -1, -1)
-    for block in network.blocks[:-1]:
+    for block in network.double().blocks[:-1]:
         maps = block(maps)
-    assert_same_maps(model.backbone(picture), [maps])
+    assert_same_maps(model.double().backbone(picture), [maps])
 
 
 def test_slowfast_r50_of_the_standard_size_fills_from_the_published_names(tmp_path):

@@ -18,8 +18,8 @@ def stage_strides(spatial_stride: int) -> tuple[int, int, int]:
 def pick_frames(frames: Tensor, count: int) -> Tensor:
     """`count` of the T frames of [B, C, T, H, W], evenly spaced, the keyframe T // 2 at count // 2.
 
-    A window shorter than `count` shows some of its frames more than once.
+    A window of `count` frames is seen as it is; a shorter one shows some of its frames more than once.
     """
-    middle = frames.shape[2] // 2
+    length = frames.shape[2]
     steps = torch.arange(count, device=frames.device) - count // 2
-    return frames[:, :, middle + steps * 2 * middle // count]
+    return frames[:, :, length // 2 + torch.div(steps * length, count, rounding_mode="trunc")]
