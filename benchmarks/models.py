@@ -1,12 +1,12 @@
 """What each network costs: parameters, multiplications, time on one core, memory; as a table in Markdown.
 
-run  PYTHONPATH=stages python benchmarks/models.py [name ...] [--enlarged] [--json models.json]
+run  PYTHONPATH=stages python benchmarks/models.py [name ...] [--head roi] [--enlarged] [--json models.json]
      PYTHONPATH=stages python benchmarks/models.py --convolutions
      PYTHONPATH=stages python benchmarks/models.py --loading data/frames data/annotations/train.json
 
-Every network that models/__init__.py names, sized as params.yaml says, with head roi and two persons, on windows of 64 frames
-of 40 x 60 pixels; --enlarged adds slowfast_r50 at 256 x 384 in its published stride (minutes). Each runs in a process of
-its own on one thread. Time is processor time, the best of several rounds, so that other programs matter little;
+Every network that models/__init__.py names, sized as params.yaml says and with its head, on windows of 64 frames of 40 x 60
+pixels with two persons; --enlarged adds slowfast_r50 at 256 x 384 with head roi, in its published stride (minutes). Each runs in
+a process of its own on one thread. Time is processor time, the best of several rounds, so that other programs matter little;
 multiplications are half of what torch.utils.flop_counter counts; memory is the most that the process held in training,
 torch and its libraries among it.
 """
@@ -38,7 +38,7 @@ FRAMES, ROWS, COLS, BATCH = 64, 40, 60, 4
 SECONDS = 5  # of rounds, at least two
 BOXES = torch.tensor([[0.1, 0.1, 0.3, 0.4], [0.5, 0.3, 0.7, 0.6]])
 STRIDES = {"thermal_tiny": 4}  # pixels a cell; 8 for all others
-ENLARGED = ("slowfast_r50", "256x384", 32)
+ENLARGED = ("slowfast_r50", "256x384", 32, "roi")
 HEADINGS = ("network", "pixels a cell", "parameters", "GMAC", "ms a window", "training windows/s", "MB")
 # input and output channels, groups, kernel, and size of the map (T, H, W)
 CONVOLUTIONS = (
@@ -66,9 +66,9 @@ def count_gmac(model: nn.Module, frames: Tensor) -> float:
     return counter.get_total_flops() / 2e9
 
 
-def measure_model(name: str, size: str, stride: int) -> dict[str, float]:
+def measure_model(name: str, size: str, stride: int, head: str) -> dict[str, float]:
     params = read_params("model", Model)
-    params = replace(params, name=name, spatial_stride=stride, head="roi", input=replace(params.input, size=size))
+    params = replace(params, name=name, spatial_stride=stride, head=head, input=replace(params.input, size=size))
     model = build_model(**architecture(params), num_classes=14)
     optimizer = torch.optim.AdamW(model.parameters())
     frames = torch.rand(BATCH, 1, FRAMES, ROWS, COLS).expand(-1, 3, -1, -1, -1)
@@ -88,9 +88,9 @@ def measure_model(name: str, size: str, stride: int) -> dict[str, float]:
             "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def measure_apart(name: str, size: str, stride: int) -> dict[str, float]:
+def measure_apart(name: str, size: str, stride: int, head: str) -> dict[str, float]:
     """As measure_model, in a process of its own, so that its memory is its own."""
-    command = [sys.executable, "-W", "ignore", __file__, "--one", name, size, str(stride)]
+    command = [sys.executable, "-W", "ignore", __file__, "--one", name, size, str(stride), head]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
@@ -99,8 +99,8 @@ def format_row(key: str, cost: dict[str, float]) -> str:
             f" {cost['clips_per_s']:.2f} | {cost['mb']:.0f} |")
 
 
-def compare_models(names: list[str], enlarged: bool, file: Path | None) -> None:
-    runs = {name: (name, "native", STRIDES.get(name, 8)) for name in names}
+def compare_models(names: list[str], head: str, enlarged: bool, file: Path | None) -> None:
+    runs = {name: (name, "native", STRIDES.get(name, 8), head) for name in names}
     if enlarged:
         runs[" ".join(ENLARGED[:2])] = ENLARGED
     print(f"| {' | '.join(HEADINGS)} |\n|---{'|---:' * (len(HEADINGS) - 1)}|")
@@ -145,21 +145,22 @@ def main() -> None:
     torch.manual_seed(0)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="*", default=list(BACKBONES), help="only these networks")
+    parser.add_argument("--head", choices=["roi", "crop"], default=read_params("model", Model).head)
     parser.add_argument("--enlarged", action="store_true", help="slowfast_r50 at 256x384 as well")
     parser.add_argument("--json", type=Path, help="file for the table's numbers")
     parser.add_argument("--convolutions", action="store_true", help="torch's and our convolutions side by side")
     parser.add_argument("--loading", nargs=2, metavar=("FRAMES", "ANNOTATIONS"), help="what loading a window costs")
-    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        name, size, stride = options.one
-        print(json.dumps(measure_model(name, size, int(stride))))
+        name, size, stride, head = options.one
+        print(json.dumps(measure_model(name, size, int(stride), head)))
     elif options.convolutions:
         compare_convolutions()
     elif options.loading:
         measure_loading(*options.loading)
     else:
-        compare_models(options.name, options.enlarged, options.json)
+        compare_models(options.name, options.head, options.enlarged, options.json)
 
 
 if __name__ == "__main__":

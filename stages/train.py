@@ -53,6 +53,7 @@ def open_data(model: Model, params: Train, runtime: Runtime, team: Team) -> Load
                         label_per="clip" if model.head == "clip" else "person", batch_size=params.batch_size,
                         sampler=params.sampler, seed=params.seed,
                         inner_val_fraction=params.inner_val_fraction if params.select == "inner" else None,
+                        inner_split_by=params.inner_split_by,
                         team=team, workers=runtime.workers, cache_mb=runtime.cache_mb)
 
 

@@ -217,6 +217,19 @@ def test_cnn_lstm_starts_from_pictures_and_learns_time_anew(tmp_path):
     assert "set model.name" in refusal(build(), "torchvision", tmp_path / "resnet18-f37072fd.pth")
 
 
+@torch.no_grad()
+def test_a_mask_starts_unseen(tmp_path):
+    """Pieces of the picture answer as to the grey picture, whoever they belong to."""
+    network = trained(slowfast())
+    model = build(head="crop", channels=["temperature", "difference"], crop_px=64).eval()
+    start(model, "pytorchvideo", public_file(tmp_path / "a.pyth", network))
+    picture = grey(32)
+    seen = torch.cat([picture, picture, torch.rand_like(picture)], dim=1)
+    plain = build().eval()
+    start(plain, "pytorchvideo", tmp_path / "a.pyth")
+    assert_same_maps(model.backbone(seen), plain.backbone(picture))
+
+
 @pytest.mark.parametrize("channels", [["temperature"], ["temperature", "foreground"], ["temperature", "foreground", "difference"],
                                       ["temperature"] * 3])
 @torch.no_grad()

@@ -14,6 +14,7 @@ from conftest import ROOT
 from thermal_action import InputError
 from thermal_action.models import BACKBONES, build_model
 from thermal_action.models.convolutions import DepthwiseConv3d, TemporalConv3d
+from thermal_action.models.crops import PersonCrops
 from thermal_action.models.heads import describe_boxes, expand_boxes, pool_time
 from thermal_action.models.sampling import pick_frames
 from thermal_action.params import read_params
@@ -79,13 +80,15 @@ def build_shapes(name, **arguments):
 
 # every network
 
-@pytest.mark.parametrize(("name", "head"), [*((name, "roi") for name in BACKBONES), *((name, "clip") for name in KINDS)])
+@pytest.mark.parametrize(("name", "head"), [*((name, "roi") for name in BACKBONES), *((name, "clip") for name in KINDS),
+                                            *((name, "crop") for name in KINDS)])
 def test_every_network_learns(name, head):
     """A gradient reaches every weight; an in-place activation before a dropout would raise in backward."""
-    look = {"roi": {}, "clip": {"channels": ("temperature", "foreground", "difference"), "size": (32, 48)}}[head]
-    model = wake(build_model(name, num_classes=14, head=head, spatial_stride=16, hidden=8, **look))
+    look = {"roi": {}, "clip": {"channels": ("temperature", "foreground", "difference"), "size": (32, 48)},
+            "crop": {"channels": ("temperature", "difference"), "crop_px": 12, "size": (24, 24)}}[head]
+    model = wake(build_model(name, num_classes=14, head=head, spatial_stride=8 if head == "crop" else 16, hidden=8, **look))
     frames, boxes = random_batch((2, 1), frames=16, height=24, width=32)
-    boxes = boxes if head == "roi" else [WHOLE, WHOLE]
+    boxes = [WHOLE, WHOLE] if head == "clip" else boxes
     rows = sum(map(len, boxes))
     assert_learns(model, frames, boxes)
     assert sorted(map(id, model.parameters())) == sorted(id(each) for part in model.parts() for each in part.parameters())
@@ -249,7 +252,8 @@ def test_every_option_of_slowfast_learns(change):
 
 
 @pytest.mark.parametrize("change", [
-    {"scene": False}, {"roi_size": 1}, {"dropout": 0.0}, {"context": 1.0}, {"classifier": "cosine"},
+    {"scene": False}, {"roi_size": 1}, {"dropout": 0.0}, {"context": 1.0}, {"classifier": "cosine"}, {"head": "crop"},
+    {"head": "crop", "crop_px": 9, "size": (20, 20), "channels": ("temperature", "foreground", "difference")},
     {"classifier": "cosine", "head": "clip"}, {"size": (80, 120)}, {"channels": ("difference",)},
     {"mean": 0.45, "std": 0.225, "channels": ("temperature", "foreground")}])
 def test_every_option_of_head_and_input_learns(change):
@@ -288,11 +292,16 @@ def test_a_stride_that_a_network_lacks_is_refused_in_a_sentence():
     with pytest.raises(InputError, match="thermal_tiny has no model.spatial_stride 32; it has 4, 8, 16"):
         check_model(replace(params, name="thermal_tiny", spatial_stride=32))
     check_model(replace(params, name="x3d_s", spatial_stride=32))
+    with pytest.raises(InputError, match="model.crop_px 24 .* model.spatial_stride 16.* 32 pixels"):
+        check_model(replace(params, head="crop", crop_px=24, spatial_stride=16))
+    with pytest.raises(InputError, match="model.input.size 24x60 .* 32 pixels"):
+        check_model(replace(params, head="crop", spatial_stride=16, input=replace(params.input, size="24x60")))
 
 
 @pytest.mark.parametrize("arguments", [
     {"name": "slowfast", "backbone": {"width": 4, "beta": 2, "lateral": "plain"}, "size": (48, 72), "classifier": "cosine"},
     {"name": "x3d_s", "backbone": {}, "head": "clip", "channels": ["temperature", "difference"]},
+    {"name": "thermal_tiny", "backbone": {"width": 4}, "head": "crop", "spatial_stride": 4, "crop_px": 16},
     {"name": "cnn_lstm", "backbone": {"depth": 18, "hidden": 4, "frames": 3}},
 ])
 def test_a_model_file_gives_the_same_model_again(tmp_path, arguments):
@@ -310,10 +319,10 @@ def test_a_model_file_gives_the_same_model_again(tmp_path, arguments):
 # precision
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize(("head", "classifier"), [("roi", "linear"), ("roi", "cosine"), ("clip", "cosine")])
+@pytest.mark.parametrize(("head", "classifier"), [("roi", "linear"), ("roi", "cosine"), ("clip", "cosine"), ("crop", "linear")])
 def test_half_precision_learns(precision, head, classifier):
     model = build_tiny(head=head, classifier=classifier)
-    frames, boxes = random_batch((2, 0, 1) if head == "roi" else (1, 1, 1), frames=16, height=16, width=16)
+    frames, boxes = random_batch((1, 1, 1) if head == "clip" else (2, 0, 1), frames=16, height=16, width=16)
     with torch.autocast("cpu", precision):
         logits = model(frames, boxes)
     logits.float().square().sum().backward()
@@ -334,7 +343,7 @@ def test_half_precision_says_nearly_the_same(name, own):
 
 # heads
 
-@pytest.mark.parametrize("head", ["roi", "clip"])
+@pytest.mark.parametrize("head", ["roi", "crop", "clip"])
 @pytest.mark.parametrize("classifier", ["linear", "cosine"])
 def test_window_without_persons_gives_no_rows(head, classifier):
     model = build_tiny(head=head, classifier=classifier)
@@ -343,11 +352,11 @@ def test_window_without_persons_gives_no_rows(head, classifier):
     assert model(frames, [WHOLE, WHOLE[:0]]).shape == (1, 3)
 
 
-@pytest.mark.parametrize("head", ["roi", "clip"])
+@pytest.mark.parametrize("head", ["roi", "crop", "clip"])
 def test_rows_belong_to_their_windows(head):
     """Logits come in the order of the windows and of the boxes in each: a person scored in another window is a wrong score."""
     model = build_tiny(head=head, scene=False).eval()
-    frames, boxes = random_batch((2, 1)) if head == "roi" else random_batch((1, 1))
+    frames, boxes = random_batch((1, 1)) if head == "clip" else random_batch((2, 1))
     with torch.no_grad():
         together = model(frames, boxes)
         alone = torch.cat([model(frames[index : index + 1], [boxes[index]]) for index in (0, 1)])
@@ -386,6 +395,54 @@ def test_place_and_size_of_a_box_are_seen():
         logits = model(torch.zeros(1, 3, 16, 40, 60), [boxes])
     assert not torch.allclose(logits[0], logits[1], atol=1e-3) and not torch.allclose(logits[0], logits[2], atol=1e-3)
     assert describe_boxes(boxes[:1]).tolist()[0] == pytest.approx([0, 0, 0.6931, 0.6931], abs=1e-4)
+
+
+# crops
+
+def cut(picture, *boxes, side=9):
+    """Pieces [N, side, side] and masks [N, side, side] of one picture [H, W]."""
+    pieces, masks = PersonCrops(side)(picture.expand(1, 3, 2, *picture.shape), [torch.tensor(boxes).float() / picture.shape[0]])
+    assert torch.equal(pieces[:, 0, 0], pieces[:, 2, 1])
+    return pieces[:, 0, 0], masks[:, 0, 0]
+
+
+def test_pieces_are_turned_away_from_the_middle():
+    """Rows lead away from the middle of the picture: to the right of it, below it, left and above; no pixel is blended there."""
+    picture = torch.rand(41, 41)
+    boxes = [[28, 16, 37, 25], [16, 28, 25, 37], [4, 16, 13, 25], [16, 4, 25, 13]]
+    pieces, _ = cut(picture, *boxes)
+    upright = torch.stack([picture[y1:y2, x1:x2] for x1, y1, x2, y2 in boxes])
+    for piece, source, turns in zip(pieces, upright, (3, 0, 1, 2), strict=True):
+        assert torch.allclose(piece, source.rot90(turns), atol=1e-5)
+
+
+def test_who_points_away_from_the_camera_looks_the_same_everywhere():
+    y, x = torch.meshgrid(torch.arange(60) + 0.5 - 30, torch.arange(60) + 0.5 - 30, indexing="ij")
+    star = torch.cos(8 * torch.atan2(y, x))  # eight rays away from the middle, at every 45 degrees
+    middles = 30 + 18 * torch.stack([torch.cos(turns := torch.arange(8) * torch.pi / 4), torch.sin(turns)], dim=1)
+    pieces, masks = cut(star, *torch.cat([middles - 3.5, middles + 3.5], dim=1).tolist(), side=13)
+    assert (pieces - pieces[0]).abs().amax() < 0.15 < pieces[0].std()
+    assert masks.sum(dim=(1, 2)).tolist() == pytest.approx([49] * 8, abs=9)
+    assert pieces[0][:, 6].min() > 0.9  # the ray runs along the rows
+
+
+def test_a_mask_tells_whose_piece_it_is():
+    _, masks = cut(torch.zeros(41, 41), [30, 19, 37, 22], [16, 16, 25, 25], side=9)
+    assert masks[0].sum() == masks[0][1:8, 3:6].sum() == 7 * 3  # 7 pixels away from the middle and 3 across
+    assert masks[1].all()
+
+
+def test_a_mirrored_picture_gives_a_mirrored_piece():
+    picture = torch.rand(40, 40)
+    (piece, mirrored), (mask, other) = (torch.cat(both) for both in zip(
+        cut(picture, [25, 8, 33, 14]), cut(picture.flip(1), [7, 8, 15, 14]), strict=True))
+    assert torch.allclose(piece, mirrored.flip(1), atol=1e-5) and torch.equal(mask, other.flip(1))
+
+
+def test_pieces_at_the_edge_and_below_the_camera_are_whole():
+    picture = torch.full((20, 20), 7.0)
+    pieces, masks = cut(picture, [0, 0, 2, 2], [19, 10, 20, 11], [9, 9, 11, 11], [10, 10, 10, 10], side=24)
+    assert torch.allclose(pieces, torch.full((4, 24, 24), 7.0)) and masks.isfinite().all()
 
 
 # inputs and convolutions

@@ -31,7 +31,8 @@ TRAIN = {
     "seed": 1, "init": {"source": "scratch", "location": None}, "epochs": 4, "strategy": "full", "classifier_epochs": 0,
     "batch_size": 8, "accumulate": 1, "sampler": "shuffle", "mixup": 0.0, "optimizer": "adamw", "lr": 0.003, "lr_batch": 0,
     "weight_decay": 0.01, "schedule": "cosine", "warmup_epochs": 1.0, "loss": "balanced_softmax", "class_weights": "none",
-    "clip_norm": 1.0, "ema": 0.9, "precision": "fp32", "select": "last", "inner_val_fraction": 0.4, "patience": 0, "val_every": 1,
+    "clip_norm": 1.0, "ema": 0.9, "precision": "fp32", "select": "last", "inner_val_fraction": 0.4,
+    "inner_split_by": "recording", "patience": 0, "val_every": 1,
     "augment": {"shift_px": 1},
 }
 MODEL = {"name": "thermal_tiny", "thermal_tiny": {"width": 4}, "spatial_stride": 4, "head": "roi", "classifier": "linear",
@@ -243,6 +244,10 @@ def test_inner_side_shares_no_frame_with_training(ready):
                           for index in side] for side in carve_inner_side(data, 0.4, seed=1))
     assert learnt and chosen_by and not {span[3] for span in learnt} & {span[3] for span in chosen_by}
     assert not any(a[0] == b[0] and a[1] <= b[2] and b[1] <= a[2] for a in learnt for b in chosen_by)
+
+    learnt, chosen_by = carve_inner_side(data, 0.4, seed=1, by="keyframe")  # that of a split that leaks as well
+    assert sorted(learnt + chosen_by) == list(range(len(data))) and len(chosen_by) == int(0.4 * len(data))
+    assert {data.samples[index].recording for index in learnt} & {data.samples[index].recording for index in chosen_by}
 
 
 def test_training_refuses_data_that_was_not_validated(ready):

@@ -1,6 +1,8 @@
-"""Arithmetic of boxes x1, y1, x2, y2 in arrays [..., 4]; models/heads.py does its own on tensors."""
+"""Arithmetic of boxes x1, y1, x2, y2 in arrays [..., 4]; `centres` and `sizes` take tensors too."""
 
 import numpy as np
+
+WHOLE_PICTURE = (0.0, 0.0, 1.0, 1.0)
 
 
 def intersection_over_union(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:

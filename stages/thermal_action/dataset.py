@@ -16,10 +16,10 @@ from torch.utils.data import Dataset
 from thermal_action import InputError
 from thermal_action.annotations import Sample, clip_label, read_annotations
 from thermal_action.augmentation import Donor, Window, stand_alone
+from thermal_action.boxes import WHOLE_PICTURE
 from thermal_action.recordings import CHUNK_FRAMES, Recording, Sampling, window_indices
 
 Item = tuple[Tensor, Tensor, Tensor, dict]
-WHOLE_PICTURE = (0.0, 0.0, 1.0, 1.0)
 
 
 class DecodedFrames:

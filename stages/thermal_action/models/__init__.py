@@ -4,11 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
+from thermal_action.boxes import WHOLE_PICTURE
 from thermal_action.models.cnn_lstm import CNNLSTM
-from thermal_action.models.heads import ClipHead, RoIHead
-from thermal_action.models.inputs import Channel, Inputs
+from thermal_action.models.crops import PersonCrops
+from thermal_action.models.heads import ClipHead, CropHead, RoIHead
+from thermal_action.models.inputs import MASK, Channel, Inputs
 from thermal_action.models.mvit import MViT
 from thermal_action.models.residual import RESIDUAL
 from thermal_action.models.slowfast import SlowFast
@@ -27,10 +30,11 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
 
 
 class ActionModel(nn.Module):
-    """A backbone between what it sees (`inputs`) and a `head` that classifies."""
+    """A backbone between what it sees (`inputs`, of the whole picture or of `crops`) and a `head` that classifies."""
 
-    def __init__(self, inputs: Inputs, backbone: nn.Module, head: nn.Module):
+    def __init__(self, inputs: Inputs, backbone: nn.Module, head: nn.Module, crops: PersonCrops | None = None):
         super().__init__()
+        self.crops = crops
         self.inputs = inputs
         self.backbone = backbone
         self.head = head
@@ -40,15 +44,27 @@ class ActionModel(nn.Module):
 
         With head `clip` every window has one box, the whole picture, and so one row.
         """
-        return self.head(self.backbone(self.inputs(frames)), boxes)
+        return self.classifier(self.features(frames, boxes))
 
     def features(self, frames: Tensor, boxes: list[Tensor]) -> Tensor:
         """[sum N_i, D]: what the classifier sees of each person (or clip)."""
-        return self.head.describe(self.backbone(self.inputs(frames)), boxes)
+        if self.crops is None:
+            return self.head.describe(self.backbone(self.inputs(frames)), boxes)
+        if not sum(map(len, boxes)):  # normalisation cannot do without anybody: the whole of one window, and no row of it
+            return self.features(frames[:1], [frames.new_tensor([WHOLE_PICTURE])])[:0]
+        pieces, masks = self.crops(frames, boxes)
+        seen = self.inputs(pieces)
+        masks = nn.functional.interpolate(masks[:, 0], seen.shape[3:])[:, None].expand(-1, -1, seen.shape[2], -1, -1)
+        return self.head.describe(self.backbone(torch.cat([seen, masks], dim=1)), boxes)
 
     def parts(self) -> list[nn.Module]:
         """From the input to the output: stem, stages that have parameters, head. Together they hold each parameter once."""
         return [*(stage for stage in self.backbone.stages if any(True for _ in stage.parameters())), self.head]
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What the backbone sees."""
+        return (*self.inputs.channels, MASK) if self.crops else self.inputs.channels
 
     @property
     def classifier(self) -> nn.Module:
@@ -59,13 +75,14 @@ def build_model(
     name: str,
     *,
     num_classes: int,
-    head: Literal["roi", "clip"] = "roi",
+    head: Literal["roi", "crop", "clip"] = "roi",
     spatial_stride: int = 8,
     classifier: Literal["linear", "cosine"] = "linear",
     hidden: int = 128,
     roi_size: int = 3,
     context: float = 2.0,
     scene: bool = True,
+    crop_px: int = 24,
     dropout: float = 0.5,
     channels: Sequence[Channel] = ("temperature",),
     size: tuple[int, int] | None = None,
@@ -75,14 +92,16 @@ def build_model(
 ) -> ActionModel:
     """The model `name` with random weights.
 
-    spatial_stride: pixels per cell of the map that the head reads. classifier, hidden, dropout: of the head (heads.py);
-    roi_size, context, scene: of RoIHead. channels, size, mean, std: see Inputs. backbone: the backbone's own arguments.
+    spatial_stride: pixels per cell of the map that the head reads. classifier, hidden, dropout: of the head (heads.py); roi_size,
+    context, scene: of RoIHead; crop_px: side of PersonCrops. channels, size, mean, std: see Inputs. backbone: the backbone's own
+    arguments.
     ValueError for a spatial stride that the backbone cannot have.
     """
-    body = BACKBONES[name](in_channels=len(channels), spatial_stride=spatial_stride, **(backbone or {}))
+    cut = PersonCrops(crop_px) if head == "crop" else None
+    body = BACKBONES[name](in_channels=len(channels) + (cut is not None), spatial_stride=spatial_stride, **(backbone or {}))
     common = {"classifier": classifier, "hidden": hidden, "dropout": dropout}
-    if head == "clip":
-        top = ClipHead(body.out_channels, num_classes, **common)
-    else:
+    if head == "roi":
         top = RoIHead(body.out_channels, num_classes, roi_size=roi_size, context=context, scene=scene, **common)
-    return ActionModel(Inputs(channels, size, mean, std), body, top)
+    else:
+        top = {"clip": ClipHead, "crop": CropHead}[head](body.out_channels, num_classes, **common)
+    return ActionModel(Inputs(channels, size, mean, std), body, top, cut)

@@ -5,11 +5,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_align
 
+from thermal_action.boxes import centres, sizes
+
 
 def expand_boxes(boxes: Tensor, factor: float) -> Tensor:
     """Scale boxes [N, 4] (x1, y1, x2, y2 in [0, 1]) about their centres by `factor`, cut at the picture's edge."""
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-    half = (boxes[:, 2:] - boxes[:, :2]) / 2 * factor
+    centre, half = centres(boxes), sizes(boxes) / 2 * factor
     return torch.cat([centre - half, centre + half], dim=1).clamp(0.0, 1.0)
 
 
@@ -34,8 +35,7 @@ def coordinate_maps(like: Tensor) -> Tensor:
 
 def describe_boxes(boxes: Tensor) -> Tensor:
     """Boxes [N, 4] in [0, 1] -> [N, 4]: centre from -1 to 1, logarithm of width and height (1 is a tenth of the picture)."""
-    size = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3)
-    return torch.cat([boxes[:, :2] + boxes[:, 2:] - 1, (10 * size).log()], dim=1)
+    return torch.cat([2 * centres(boxes) - 1, (10 * sizes(boxes).clamp(min=1e-3)).log()], dim=1)
 
 
 class CosineClassifier(nn.Module):
@@ -73,23 +73,32 @@ class Head(nn.Module):
         """maps: one [B, C_i, T_i, h, w] per pathway; boxes: B tensors [N_i, 4] in [0, 1] -> [sum N_i, D], float32."""
         raise NotImplementedError
 
-    def forward(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
-        """As describe, but logits [sum N_i, num_classes]."""
-        return self.classify(self.describe(maps, boxes))
-
 
 class ClipHead(Head):
     """One row a window: mean and maximum over time and picture of the reduced maps."""
 
-    def __init__(self, in_channels: int, num_classes: int, *, classifier: str, hidden: int, dropout: float):
-        super().__init__(2 * hidden, num_classes, classifier, dropout)
+    def __init__(self, in_channels: int, num_classes: int, *, classifier: str, hidden: int, dropout: float, more: int = 0):
+        super().__init__(2 * hidden + more, num_classes, classifier, dropout)
         self.reduce = nn.Sequential(nn.Conv2d(3 * in_channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU())
+
+    def pool(self, maps: list[Tensor]) -> Tensor:
+        reduced = self.reduce(torch.cat([pool_time(features) for features in maps], dim=1)).float()
+        return self.dropout(torch.cat([reduced.mean(dim=(2, 3)), reduced.amax(dim=(2, 3))], dim=1))
 
     def describe(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
         """As Head.describe. Every window has one box, the whole picture, or none, and then no row."""
-        reduced = self.reduce(torch.cat([pool_time(features) for features in maps], dim=1)).float()
-        described = self.dropout(torch.cat([reduced.mean(dim=(2, 3)), reduced.amax(dim=(2, 3))], dim=1))
-        return described[[index for index, box in enumerate(boxes) for _ in range(len(box))]]
+        return self.pool(maps)[[index for index, box in enumerate(boxes) for _ in range(len(box))]]
+
+
+class CropHead(ClipHead):
+    """One row a person, whose piece of the frames (crops.py) was all that the network saw; the box tells where that is."""
+
+    def __init__(self, in_channels: int, num_classes: int, **options):
+        super().__init__(in_channels, num_classes, more=4, **options)
+
+    def describe(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
+        """As Head.describe, but the maps are those of sum N_i pieces."""
+        return torch.cat([self.pool(maps), describe_boxes(torch.cat(boxes)).float()], dim=1)
 
 
 class RoIHead(Head):

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Channel = Literal["temperature", "foreground", "difference"]
+MASK = "mask"  # the channel that PersonCrops adds
 
 
 class Inputs(nn.Module):

@@ -3,18 +3,22 @@
 import pickle
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
+import numpy as np
 import torch
 from torch import nn
 
 from thermal_action import InputError
-from thermal_action.files import replacing
+from thermal_action.files import is_web_page, replacing
 from thermal_action.models import build_model
 
 FORMAT = "thermal-action model 1"
 # what a later stage needs to feed a model the way it was trained, beside its weights
 INFO_KEYS = ("model", "classes", "transform", "window", "frame_size", "training")
+
+# mmcv keeps the best score of a run beside the weights, as a number of numpy; these make numbers and run nothing
+NUMBERS = [np.dtype, np.dtypes.Float32DType, np.dtypes.Float64DType, np.dtypes.Int64DType, np._core.multiarray.scalar,
+           (np._core.multiarray.scalar, "numpy.core.multiarray.scalar")]
 
 
 def save_model(path: str | Path, model: nn.Module, info: dict[str, Any]) -> None:
@@ -37,7 +41,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> tuple[nn
 
     InputError for a missing or torn file, one that holds code (a pickle), or a checkpoint of another project.
     """
-    content = load_plain(path)
+    content = read_plain(path, name=str(path), remedy="run `dvc repro train` or `dvc pull`")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path} is no model of this project ({FORMAT!r}): train one with `dvc repro train`, or `dvc pull`")
     missing = sorted({"state_dict", *INFO_KEYS} - content.keys())
@@ -54,13 +58,18 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> tuple[nn
     return model.to(device).eval(), {key: content[key] for key in INFO_KEYS}
 
 
-def load_plain(path: str | Path) -> Any:
+def read_plain(path: str | Path, *, name: str, remedy: str) -> Any:
+    """What a checkpoint holds, if that is nothing but tensors, numbers and text. InputError calls it `name` and says `remedy`."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(NUMBERS):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist: run `dvc repro train` or `dvc pull`") from None
-    except pickle.UnpicklingError:
-        raise InputError(f"{path} is no plain checkpoint: it holds Python objects, which could run code; not loaded") from None
-    except (RuntimeError, EOFError, BadZipFile, ValueError) as error:
-        raise InputError(f"{path} is no whole checkpoint ({' '.join(str(error).split())[:80]}): train it again with"
-                         " `dvc repro train`, or `dvc pull`") from None
+        raise InputError(f"{name} does not exist: {remedy}") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+    if "GLOBAL " in reason:
+        kind = reason.split("GLOBAL ")[1].split()[0]
+        raise InputError(f"{name} holds {kind}, neither a tensor nor a number nor text: it could run code and was not loaded;"
+                         f" {remedy} if it is torn, or, where you trust it, save its weights alone to another file")
+    kind = "a web page" if is_web_page(path) else "torn, or none"
+    raise InputError(f"{name} is no whole checkpoint, but {kind}: {remedy}")

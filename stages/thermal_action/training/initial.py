@@ -3,27 +3,21 @@
 Nothing starts half: the backbone loads as a whole, each tensor by name and shape, or the training stops and says what differs.
 """
 
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from thermal_action import InputError
-from thermal_action.files import check_sha256, download, is_url, is_web_page
+from thermal_action.files import check_sha256, download, is_url
 from thermal_action.models import ActionModel
 from thermal_action.params import Field, section
-from thermal_action.training.checkpoints import FORMAT
+from thermal_action.training.checkpoints import FORMAT, read_plain
 from thermal_action.training.public_weights import MEAN, STD, STEM, Source, fold_stem, guess_source, rename
-
-# mmcv keeps the best score of a run beside the weights, as a number of numpy; these make numbers and run nothing
-NUMBERS = [np.dtype, np.dtypes.Float32DType, np.dtypes.Float64DType, np.dtypes.Int64DType, np._core.multiarray.scalar,
-           (np._core.multiarray.scalar, "numpy.core.multiarray.scalar")]
 
 
 @section
@@ -69,13 +63,13 @@ def initialise(model: ActionModel, init: Init, *, classes: Sequence[str], scratc
     if path is None:
         return {"source": "scratch"}
     sha256 = check_sha256(path, init.sha256, parameter="train.init.sha256")
-    content = read_plain(path, init.location)
+    content = read_plain(path, name=init.location, remedy="get the file again")
     weights = tensors_of(content, init.location)
     require_source(weights, init)
     if init.source == "checkpoint":
         fit, look = fit_checkpoint(content, weights, model, classes, init.location)
     else:
-        fit, look = fit_public(init.source, weights, model.inputs.channels), {"mean": MEAN, "std": STD}
+        fit, look = fit_public(init.source, weights, model.channels), {"mean": MEAN, "std": STD}
     own = model.state_dict()
     require_backbone(fit.found, own, init)
     with torch.no_grad():
@@ -95,21 +89,6 @@ def summary(report: Mapping[str, Any]) -> str:
              f" {name_some(report['fresh'])}"]
     lines += [f"init: left in the file, {reason}: {name_some(names)}" for reason, names in report["skipped"].items()]
     return "\n".join(lines + [f"init: warning: {sentence}" for sentence in report["warnings"]])
-
-
-def read_plain(path: Path, location: str) -> Any:
-    """What a checkpoint holds, if that is nothing but tensors, numbers and text."""
-    try:
-        with torch.serialization.safe_globals(NUMBERS):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-    if "GLOBAL " in reason:
-        kind = reason.split("GLOBAL ")[1].split()[0]
-        raise InputError(f"{location} holds {kind}, neither a tensor nor a number nor text: it could run code and was not loaded;"
-                         " get it again if it is torn, or, where you trust it, save its weights alone to another file")
-    kind = "a web page" if is_web_page(path) else "torn, or none"
-    raise InputError(f"{location} is no whole checkpoint, but {kind}: get the file again")
 
 
 def tensors_of(content: Any, location: str) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from thermal_action.splits import Window, split_windows
 from thermal_action.training.distributed import Team
 from thermal_action.training.samplers import EpochSampler, SamplerKind
 from thermal_action.transforms import ThermalActionTransform
+
+InnerSplit = Literal["recording", "keyframe"]
 
 
 @dataclass
@@ -30,8 +33,9 @@ class Loaders:
     info: dict  # what the model file says about its input
 
 
-def carve_inner_side(data: ThermalActionDataset, fraction: float, seed: int) -> tuple[list[int], list[int]]:
-    """Sample indices to train on and to choose the best epoch by: whole recordings, and no frame on both sides.
+def carve_inner_side(data: ThermalActionDataset, fraction: float, seed: int, *, by: InnerSplit = "recording",
+                     ) -> tuple[list[int], list[int]]:
+    """Sample indices to train on and to choose the best epoch by: whole recordings and no frame on both sides, or keyframes.
 
     Indices on neither side are those of windows that share frames with the second one.
     """
@@ -40,20 +44,20 @@ def carve_inner_side(data: ThermalActionDataset, fraction: float, seed: int) -> 
         first_ms, last_ms = data.window_times(index)
         windows.append(Window(sample.image_id, sample.recording, sample.mac_address, sample.timestamp, first_ms, last_ms,
                               tuple(sample.labels.tolist())))
-    split = split_windows(windows, by="recording", val_fraction=fraction, seed=seed, recording_spans={}, session_gap_s=0,
+    split = split_windows(windows, by=by, val_fraction=fraction, seed=seed, recording_spans={}, session_gap_s=0,
                           block_s=1)
     place = {sample.image_id: index for index, sample in enumerate(data.samples)}
     return [place[name] for name in split.train], [place[name] for name in split.val]
 
 
 def open_loaders(frames: Path, annotations: Path, *, look: Mapping, augment: Mapping, label_per: str, batch_size: int,
-                 sampler: SamplerKind, seed: int, inner_val_fraction: float | None, team: Team, workers: int,
-                 cache_mb: int) -> Loaders:
+                 sampler: SamplerKind, seed: int, inner_val_fraction: float | None, inner_split_by: InnerSplit, team: Team,
+                 workers: int, cache_mb: int) -> Loaders:
     """Loaders of both sides of `annotations` (train.json, val.json) over the recordings in `frames`.
 
     look, augment: arguments of ThermalActionTransform, those of every window and those of training alone.
     label_per, cache_mb: see ThermalActionDataset. batch_size: training windows a batch, of all ranks of `team` together.
-    inner_val_fraction: share of the training windows kept apart to choose an epoch by; None keeps none apart.
+    inner_val_fraction: share of the training windows kept apart to choose an epoch by (None: none); see carve_inner_side.
     InputError when the files do not fit each other or nobody is there to learn from.
     """
     window = read_json(annotations / "train.json").get("info", {}).get("window")
@@ -77,7 +81,7 @@ def open_loaders(frames: Path, annotations: Path, *, look: Mapping, augment: Map
     info = {"classes": train.classes, "frame_size": list(train.frame_size), "window": window, "transform": dict(look)}
     inner, purged = None, 0
     if inner_val_fraction is not None:
-        chosen, inner_indices = carve_inner_side(train, inner_val_fraction, seed)
+        chosen, inner_indices = carve_inner_side(train, inner_val_fraction, seed, by=inner_split_by)
         inner = loader(dataset("train", ThermalActionTransform(False, **look)).subset(inner_indices))
         purged = len(train) - len(chosen) - len(inner_indices)
         train = train.subset(chosen)

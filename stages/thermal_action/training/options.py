@@ -55,12 +55,13 @@ class CNNLSTM:
 class Model:
     name: Name
     spatial_stride: Literal[4, 8, 16, 32]  # pixels
-    head: Literal["roi", "clip"]
+    head: Literal["roi", "crop", "clip"]
     classifier: Literal["linear", "cosine"]
     hidden: Annotated[int, Field(ge=4, le=4096)]  # channels
     roi_size: Annotated[int, Field(ge=1, le=14)]  # cells
     context: Annotated[float, Field(ge=1, le=10)]  # times the box
     scene: bool
+    crop_px: Annotated[int, Field(ge=8, le=256)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     input: Input
     thermal_tiny: ThermalTiny
@@ -80,14 +81,25 @@ def check_model(model: Model) -> None:
     if model.name == "thermal_tiny" and model.spatial_stride not in thermal_tiny.SPATIAL_STRIDES:
         raise InputError(f"params.yaml: model.name thermal_tiny has no model.spatial_stride {model.spatial_stride}; it has"
                          f" {', '.join(map(str, thermal_tiny.SPATIAL_STRIDES))}")
+    if model.head == "crop":
+        named = "model.crop_px" if model.input.size == "native" else "model.input.size"
+        sides = [model.crop_px] if model.input.size == "native" else parse_size(model.input.size)
+        if min(sides) < 2 * model.spatial_stride:
+            raise InputError(f"params.yaml: {named} {'x'.join(map(str, sides))} leaves less than two cells a side at"
+                             f" model.spatial_stride {model.spatial_stride}: give a side of at least"
+                             f" {2 * model.spatial_stride} pixels, or a smaller stride")
     if model.input.min_c >= model.input.max_c:
         raise InputError(f"params.yaml: model.input.min_c {model.input.min_c} must be below max_c {model.input.max_c}")
 
 
+def parse_size(size: str) -> tuple[int, ...]:
+    return tuple(int(side) for side in size.split("x"))
+
+
 def architecture(model: Model) -> dict[str, Any]:
     """The arguments of `build_model` but the number of classes, which the model file keeps."""
-    size = None if model.input.size == "native" else tuple(int(side) for side in model.input.size.split("x"))
-    head = {name: getattr(model, name) for name in ("classifier", "hidden", "roi_size", "context", "scene", "dropout")}
+    size = None if model.input.size == "native" else parse_size(model.input.size)
+    head = {name: getattr(model, name) for name in ("classifier", "hidden", "roi_size", "context", "scene", "crop_px", "dropout")}
     own = getattr(model, model.name, None)
     return {"name": model.name, "spatial_stride": model.spatial_stride, "head": model.head, **head,
             "channels": list(model.input.channels), "size": size, "mean": model.input.mean, "std": model.input.std,

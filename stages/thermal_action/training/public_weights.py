@@ -11,6 +11,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from thermal_action.models.inputs import MASK
+
 Source = Literal["pytorchvideo", "mmaction2", "torchvision"]
 # the mean and standard deviation of pictures, from 0 to 1, that all of them were trained with (torchvision: 0.449 and 0.226
 # of a grey one)
@@ -76,8 +78,10 @@ def fold_stem(weight: Tensor, channels: Sequence[str]) -> Tensor:
     Each channel gets the sum over red, green and blue, which is the answer to a grey picture, divided by the number of channels.
     So one channel answers as the network would to the picture shown three times, and so do several that show the same;
     different ones share alike, since none of them is a colour (as Wang et al., TSN, ECCV 2016, start their optical flow).
-    Three times the same channel is the grey picture itself, and leaves the stem as it is.
+    Three times the same channel is the grey picture itself, and leaves the stem as it is. A mask is no picture: its weights
+    are 0, and what it is good for has yet to be learned.
     """
     if len(channels) == 3 and len(set(channels)) == 1:
         return weight
-    return weight.sum(dim=1, keepdim=True).repeat_interleave(len(channels), dim=1) / len(channels)
+    pictures = [float(channel != MASK) for channel in channels]
+    return weight.sum(dim=1, keepdim=True) * weight.new_tensor(pictures).view(-1, *[1] * (weight.ndim - 2)) / sum(pictures)

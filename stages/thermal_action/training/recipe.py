@@ -12,6 +12,7 @@ from thermal_action.params import Field, section
 from thermal_action.training.engine import Precision
 from thermal_action.training.epoch import Learner, average_weights
 from thermal_action.training.initial import Init
+from thermal_action.training.loaders import InnerSplit
 from thermal_action.training.losses import ClassWeights, build_loss, check_loss, deferred
 from thermal_action.training.samplers import SamplerKind
 from thermal_action.training.schedules import Schedule, build_optimizer, build_schedule, lr_factor
@@ -63,6 +64,7 @@ class Train:
     # which epoch is kept
     select: Literal["last", "inner"]
     inner_val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    inner_split_by: InnerSplit
     monitor: Literal["top1", "mean_class", "both", "loss"]
     patience: Annotated[int, Field(ge=0, le=10_000)]  # epochs
     min_delta: Annotated[float, Field(ge=0, le=100)]
