@@ -35,6 +35,7 @@ class Simulator:
     packet_loss: Annotated[float, Field(ge=0, le=0.35)]
     payload: Literal["int16", "float32"]
     class_weights: dict[str, Annotated[float, Field(ge=0)]]
+    balance: Annotated[float, Field(ge=0, le=1)]
 
 
 @section

@@ -20,12 +20,21 @@ from thermal_action.sources.simulator import SimulatorSource
 from thermal_action.sources.simulator.body import Figure, draw_person, joints, lying, standing
 from thermal_action.sources.simulator.camera import NOISE_RADIUS_PX, NOISE_STD_C, Camera
 from thermal_action.sources.simulator.room import BACKGROUND_MEDIAN_C, BACKGROUND_P1_C, BACKGROUND_P99_C
-from thermal_action.sources.simulator.script import ACTIONS, LYING_BED, LYING_RISK, RISK_TRANSITION, STANDING, WALKING
+from thermal_action.sources.simulator.script import (
+    ACTIONS,
+    CROUCHING,
+    LYING_BED,
+    LYING_RISK,
+    OTHER,
+    RISK_TRANSITION,
+    STANDING,
+    WALKING,
+)
 
 SEVEN = ["sitting", "standing", "walking", "lying down-lying with risk", "lying down-lying on the bed/couch",
          "transition-normal transition", "transition-lying with risk transition"]
 SMALL = dict(seed=3, rooms=1, sessions=1, recordings=2, seconds=20, rows=40, cols=60, fps=6.0, keyframe_interval_s=1.1, people=2,
-             visits=0.3, packet_loss=0.1, payload="int16", class_weights={}, classes=list(ACTIONS), buffer_frames=64)
+             visits=0.3, packet_loss=0.1, payload="int16", class_weights={}, balance=0.0, classes=list(ACTIONS), buffer_frames=64)
 
 
 def fetch(folder: Path, stop_after: int | None = None, page_frames: int = 50, **changes) -> Path:
@@ -235,6 +244,16 @@ def test_all_actions_can_be_asked_for(tmp_path):
     raw = fetch(tmp_path, class_weights=dict.fromkeys(ACTIONS, 1.0), rooms=2, seconds=110, buffer_frames=4)
     counts = count_labels(raw, list(ACTIONS))
     assert all(counts.values()), counts
+    alike = fetch(tmp_path / "alike", balance=1.0, rooms=2, seconds=110, buffer_frames=4)
+    assert count_labels(alike, list(ACTIONS)) == counts
+
+
+def test_balance_takes_back_the_skew_but_not_what_was_taken_out():
+    options = SMALL | {"class_weights": {OTHER: 0.0}}
+    skewed, halved, alike = (SimulatorSource(**options | {"balance": balance}).weights for balance in (0.0, 0.5, 1.0))
+    assert skewed == {name: share for name, (share, _) in ACTIONS.items()} | {OTHER: 0.0}
+    assert halved[LYING_RISK] / halved[CROUCHING] == pytest.approx((0.6 / 0.009) ** 0.5)
+    assert alike == dict.fromkeys(ACTIONS, 1.0) | {OTHER: 0.0}
 
 
 def test_a_small_sensor_with_seven_actions(tmp_path):

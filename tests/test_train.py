@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 import train
 from conftest import ROOT, Project
+from fetch import Fetch
 from thermal_action import InputError
 from thermal_action.dataset import ThermalActionDataset
 from thermal_action.files import write_json
@@ -290,17 +291,31 @@ def test_a_learning_rate_that_explodes_ends_in_a_sentence(ready):
         train.main()
 
 
-def test_published_recipe_is_accepted_as_dvc_would_apply_it(project, monkeypatch):
+def apply_recipe(name: str) -> tuple[Model, Train]:
     """By the line in its head, `dvc exp run $(grep -v '#' ...)`; what goes stale would be found after an hour of set-up."""
-    monkeypatch.chdir(project.folder)
-    words = [word for line in Path("stages/recipes/published.txt").read_text().splitlines() if "#" not in line
+    words = [word for line in Path(f"stages/recipes/{name}.txt").read_text().splitlines() if "#" not in line
              for word in line.split()]
     assert set(words[::2]) == {"-S"}
-    before = project.params
     apply_overrides("params.yaml", words[1::2])
     model, recipe = read_params("model", Model), read_params("train", Train)
     check_model(model)
     check_recipe(recipe, model.classifier)
+    return model, recipe
+
+
+def test_pretraining_recipe_is_accepted_as_dvc_would_apply_it(project, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    default = read_params("model", Model)
+    model, recipe = apply_recipe("pretraining")
+    assert model == default, "pipelines/transfer starts from it"
+    simulator = read_params("fetch", Fetch).simulator
+    assert simulator.rooms == 160 and simulator.balance > 0 and recipe.epochs < 10
+
+
+def test_published_recipe_is_accepted_as_dvc_would_apply_it(project, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    before = project.params
+    model, recipe = apply_recipe("published")
     with torch.device("meta"):
         assert build_model(**architecture(model), num_classes=14).inputs.size == (256, 384)
     assert asdict(recipe.augment).keys() == before["train"]["augment"].keys()

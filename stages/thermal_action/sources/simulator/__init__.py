@@ -64,19 +64,21 @@ class SimulatorSource:
     payload: dtype of `frame_data`, int16 deci-Kelvin or float32 C, in base64 of a zlib stream.
     class_weights: action -> wanted share of the person boxes (0 and up, any scale); actions not named keep their default,
         0 takes one out as a goal; it may still be a step to another (one walks to a chair, and lies after a fall).
+    balance: how much of the difference between those shares is taken back, 0 none, 1 all (share ** (1 - balance)); 0 stays 0.
     classes: the actions that are scripted and annotated, some of the 14 named ones.
     buffer_frames: frames before the first and after the last keyframe of a recording.
     """
 
     def __init__(self, *, seed: int, rooms: int, sessions: int, recordings: int, seconds: float, rows: int, cols: int, fps: float,
                  keyframe_interval_s: float, people: int, visits: float, packet_loss: float, payload: str,
-                 class_weights: dict[str, float], classes: Sequence[str], buffer_frames: int):
+                 class_weights: dict[str, float], balance: float, classes: Sequence[str], buffer_frames: int):
         unknown = [name for name in [*classes, *class_weights] if name not in ACTIONS]
         if unknown:
             raise InputError(f"the simulator does not know the action {unknown[0]!r}: use some of {', '.join(ACTIONS)}")
-        self.weights = {name: float(class_weights.get(name, ACTIONS[name][0])) for name in classes}
-        if not sum(self.weights.values()) > 0 or min(self.weights.values()) < 0:
-            raise InputError(f"fetch.simulator.class_weights give {self.weights}: weights must be 0 or more, and one above 0")
+        weights = {name: float(class_weights.get(name, ACTIONS[name][0])) for name in classes}
+        if not sum(weights.values()) > 0 or min(weights.values()) < 0:
+            raise InputError(f"fetch.simulator.class_weights give {weights}: weights must be 0 or more, and one above 0")
+        self.weights = {name: weight and weight ** (1 - balance) for name, weight in weights.items()}
         self.seed, self.rooms, self.sessions, self.recordings, self.seconds = seed, rooms, sessions, recordings, float(seconds)
         self.rows, self.cols, self.fps, self.keyframe_interval_s = rows, cols, float(fps), float(keyframe_interval_s)
         self.people, self.visits, self.packet_loss = people, float(visits), float(packet_loss)
