@@ -189,7 +189,7 @@ def format_table(experiments: list[Experiment], costs: dict[str, dict]) -> str:
         ways.update(way for _, way in scored)
         model = variant[0].section("model")
         size = model["input"]["size"]
-        cost = costs.get(model["name"] if size == "native" else f"{model['name']} {size}", {})
+        cost = costs.get(" ".join([model["name"], model["head"], *[size] * (size != "native")]), {})
         rows.append([name, str(len(scored)), *percent([summaries.pop("model") for summaries, _ in scored]),
                      *(format(cost[key], form) if key in cost else "-" for key, (_, form) in COSTS.items() if costs)])
         for summaries, _ in scored:

@@ -38,7 +38,7 @@ FRAMES, ROWS, COLS, BATCH = 64, 40, 60, 4
 SECONDS = 5  # of rounds, at least two
 BOXES = torch.tensor([[0.1, 0.1, 0.3, 0.4], [0.5, 0.3, 0.7, 0.6]])
 STRIDES = {"thermal_tiny": 4}  # pixels a cell; 8 for all others
-ENLARGED = ("slowfast_r50", "256x384", 32, "roi")
+ENLARGED = ("slowfast_r50", "roi", "256x384", 32)
 HEADINGS = ("network", "pixels a cell", "parameters", "GMAC", "ms a window", "training windows/s", "MB")
 # input and output channels, groups, kernel, and size of the map (T, H, W)
 CONVOLUTIONS = (
@@ -66,7 +66,7 @@ def count_gmac(model: nn.Module, frames: Tensor) -> float:
     return counter.get_total_flops() / 2e9
 
 
-def measure_model(name: str, size: str, stride: int, head: str) -> dict[str, float]:
+def measure_model(name: str, head: str, size: str, stride: int) -> dict[str, float]:
     params = read_params("model", Model)
     params = replace(params, name=name, spatial_stride=stride, head=head, input=replace(params.input, size=size))
     model = build_model(**architecture(params), num_classes=14)
@@ -88,9 +88,9 @@ def measure_model(name: str, size: str, stride: int, head: str) -> dict[str, flo
             "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
 
-def measure_apart(name: str, size: str, stride: int, head: str) -> dict[str, float]:
+def measure_apart(name: str, head: str, size: str, stride: int) -> dict[str, float]:
     """As measure_model, in a process of its own, so that its memory is its own."""
-    command = [sys.executable, "-W", "ignore", __file__, "--one", name, size, str(stride), head]
+    command = [sys.executable, "-W", "ignore", __file__, "--one", name, head, size, str(stride)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
@@ -100,9 +100,9 @@ def format_row(key: str, cost: dict[str, float]) -> str:
 
 
 def compare_models(names: list[str], head: str, enlarged: bool, file: Path | None) -> None:
-    runs = {name: (name, "native", STRIDES.get(name, 8), head) for name in names}
+    runs = {f"{name} {head}": (name, head, "native", STRIDES.get(name, 8)) for name in names}
     if enlarged:
-        runs[" ".join(ENLARGED[:2])] = ENLARGED
+        runs[" ".join(ENLARGED[:3])] = ENLARGED
     print(f"| {' | '.join(HEADINGS)} |\n|---{'|---:' * (len(HEADINGS) - 1)}|")
     costs = {}
     for key, run in runs.items():
@@ -153,8 +153,8 @@ def main() -> None:
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        name, size, stride, head = options.one
-        print(json.dumps(measure_model(name, size, int(stride), head)))
+        name, head, size, stride = options.one
+        print(json.dumps(measure_model(name, head, size, int(stride))))
     elif options.convolutions:
         compare_convolutions()
     elif options.loading:

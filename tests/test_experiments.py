@@ -1,6 +1,7 @@
 """pytest tests/test_experiments.py - seeds, folds and pipelines with the real git and dvc, on tiny recordings."""
 
 import csv
+import json
 from pathlib import Path
 from statistics import fmean, stdev
 
@@ -90,7 +91,8 @@ def test_a_sweep_runs_each_seed_and_fold_once_and_leaves_the_working_tree_alone(
 def test_the_table_scores_all_folds_as_one_side_and_tells_the_spread_over_seeds(swept, hits):
     # a mean over folds of unlike size, or a single lucky seed, would be published
     top1 = [100 * fmean(hits[f"short-s{seed}-f0"] + hits[f"short-s{seed}-f1"]) for seed in (0, 1)]
-    (swept.folder / "models.json").write_text('{"models": {"slowfast": {"parameters": 123456, "gmac": 0.25, "ms": 7.6}}}')
+    costs = {"thermal_tiny crop": {"parameters": 123456, "gmac": 0.25, "ms": 7.6}}
+    (swept.folder / "models.json").write_text(json.dumps({"models": costs}))
     said, rows = compare(swept, "--benchmark", "models.json")
     assert "split by session, 2 folds pooled; focus: lying down-lying with risk" in said
     assert rows["%"][:2] == ["seeds", "top-1"] and rows["%"][-5:-2] == ["parameters", "GMAC", "ms a window"]
