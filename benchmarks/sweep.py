@@ -70,7 +70,7 @@ def main() -> None:
     chosen = {name: listed[name] for name in options.variant or listed}
     commits = ["--all-commits"] if options.all_commits else []
     listing = subprocess.run([*DVC, "exp", "list", "--name-only", *commits], check=True, capture_output=True, text=True)
-    targets = ["dvc.yaml", f"{options.pipeline}/dvc.yaml"] if options.pipeline else []
+    targets = [f"{options.pipeline}/dvc.yaml"] if options.pipeline else []
     failed = []
     for name, parameters in list_runs(chosen, options.seeds, options.pipeline):
         if name not in listing.stdout.split():
