@@ -20,12 +20,13 @@ import torch
 from dvclive import Live
 from tqdm import tqdm
 
-from thermal_action import InputError, augmentation
+from thermal_action import InputError
 from thermal_action.files import file_sha256, fingerprint, read_json, replacing_folder, write_json
 from thermal_action.models import ActionModel, build_model
 from thermal_action.params import read_params, run
 from thermal_action.pictures import draw_augmentations
 from thermal_action.runtime import Runtime
+from thermal_action.training.augmentation_examples import examples
 from thermal_action.training.checkpoints import save_model
 from thermal_action.training.distributed import Team, count_ranks, joined, launch
 from thermal_action.training.engine import choose_device, score
@@ -154,7 +155,7 @@ def describe_start(loaders: Loaders, params: Train, origin: dict) -> None:
     crowded = max(range(len(data)), key=lambda index: len(data.samples[index].boxes))
     with replacing_folder(AUGMENTATION) as folder:
         draw_augmentations(folder / "augmentation.png",
-                           augmentation.examples(data, crowded, seed=params.seed, **asdict(params.augment)))
+                           examples(data, crowded, seed=params.seed, **asdict(params.augment)))
     write_json(CURVES / "init.json", origin)
     if told := summary(origin):
         print(told)

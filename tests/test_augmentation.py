@@ -10,9 +10,13 @@ from ruamel.yaml import YAML
 from torchvision.transforms.functional import adjust_brightness
 
 from conftest import ROOT
-from thermal_action import augmentation
-from thermal_action.augmentation import OFF, PASTED, TYPICAL, Augment, CopyPaste, Donor, Window, augmentations, examples
+from thermal_action.augmentation import Augment, augmentations
+from thermal_action.augmentation.lens import resample, rotation
+from thermal_action.augmentation.people import PASTED, CopyPaste, follow
+from thermal_action.augmentation.window import Donor, Window
+from thermal_action.boxes import overlap
 from thermal_action.pictures import draw_augmentations
+from thermal_action.training.augmentation_examples import OFF, TYPICAL, examples
 
 torch.set_num_threads(1)
 ROOM, BODY, MIDDLE = 18.0, 26.0, 16
@@ -148,10 +152,10 @@ def test_resampled_persons_fill_their_boxes(strengths):
 def test_a_turned_box_stays_tight():
     """The bounding rectangle of a rectangle turned by 45 degrees would hold twice the person."""
     long = np.array([0.3, 0.45, 0.7, 0.55], np.float32)
-    turned = augmentation.resample(window_of(long), augmentation.rotation(np.pi / 4), np.zeros(2))
+    turned = resample(window_of(long), rotation(np.pi / 4), np.zeros(2))
     width, height = (turned.boxes[0, 2:] - turned.boxes[0, :2]) * (60, 40)
     assert width == pytest.approx(height) == pytest.approx(np.hypot(24, 4) / np.sqrt(2), abs=1e-4)
-    quarter = augmentation.resample(window_of(long), augmentation.rotation(np.pi / 2), np.zeros(2))
+    quarter = resample(window_of(long), rotation(np.pi / 2), np.zeros(2))
     assert (quarter.boxes[0, 2:] - quarter.boxes[0, :2]) * (60, 40) == pytest.approx([4, 24], abs=1e-4)
 
 
@@ -326,7 +330,7 @@ def test_a_guest_from_a_warm_room_is_as_warm_against_a_cold_one():
 
 def test_a_box_follows_its_person_wherever_in_the_box_he_is():
     frames = window_of((0.4, 0.35, 0.5, 0.5)).frames
-    assert augmentation.follow(frames, CENTRE_BOX) == pytest.approx(np.tile([30, 20], (32, 1)), abs=1e-4)
+    assert follow(frames, CENTRE_BOX) == pytest.approx(np.tile([30, 20], (32, 1)), abs=1e-4)
 
 
 def test_nobody_is_pasted_onto_somebody_and_crowds_take_nobody_in():
@@ -340,7 +344,7 @@ def test_nobody_is_pasted_onto_somebody_and_crowds_take_nobody_in():
         donor = np.concatenate([low[2], low[2] + 0.2]).astype(np.float32)
         pasted = CopyPaste(1.0, 0.0)(replace(window, donors=donor_of(donor)), np.random.default_rng(seed))
         added += len(pasted.boxes) == 3
-        assert not augmentation.overlap(pasted.boxes[-1], window.boxes).any() or len(pasted.boxes) == 2
+        assert not overlap(pasted.boxes[-1], window.boxes).any() or len(pasted.boxes) == 2
     assert added > 50
 
 

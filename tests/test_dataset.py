@@ -8,10 +8,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from thermal_action import InputError
-from thermal_action.augmentation import OFF, Window
+from thermal_action.augmentation.window import Window
 from thermal_action.dataset import People, ThermalActionDataset, collate_fn
 from thermal_action.files import read_json, write_json
 from thermal_action.recordings import write_recording
+from thermal_action.training.augmentation_examples import OFF
 from thermal_action.transforms import ROOM_C, ThermalActionTransform
 
 torch.set_num_threads(1)

@@ -5,9 +5,15 @@ import numpy as np
 WHOLE_PICTURE = (0.0, 0.0, 1.0, 1.0)
 
 
+def overlap(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Area [...] that pairs of boxes share; shapes broadcast (one box with n: [4] and [n, 4])."""
+    shared = np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2])
+    return np.prod(np.maximum(shared, 0), axis=-1)
+
+
 def intersection_over_union(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """float [...] of pairs of boxes, shapes broadcast (one box with n: [4] and [n, 4]); 0 where both are empty."""
-    shared = np.prod(np.maximum(np.minimum(boxes[..., 2:], others[..., 2:]) - np.maximum(boxes[..., :2], others[..., :2]), 0), -1)
+    """float [...], shapes as in `overlap`; 0 where both are empty."""
+    shared = overlap(boxes, others)
     union = np.prod(sizes(boxes), -1) + np.prod(sizes(others), -1) - shared
     return np.divide(shared, union, out=np.zeros(np.shape(union)), where=union > 0)
 

@@ -15,7 +15,8 @@ from torch.utils.data import Dataset
 
 from thermal_action import InputError
 from thermal_action.annotations import Sample, clip_label, read_annotations
-from thermal_action.augmentation import Donor, Window, stand_alone
+from thermal_action.augmentation.people import stand_alone
+from thermal_action.augmentation.window import Donor, Window
 from thermal_action.boxes import WHOLE_PICTURE
 from thermal_action.recordings import CHUNK_FRAMES, Recording, Sampling, window_indices
 
@@ -77,7 +78,7 @@ class ThermalActionDataset(Dataset):
 
     hdf5_root: folder of `<recording>.h5`.
     ann_file: COCO-style annotations (train.json or val.json).
-    transforms: called with (`augmentation.Window`, generator); see `ThermalActionTransform`.
+    transforms: called with (`augmentation.window.Window`, generator); see `ThermalActionTransform`.
     frame_window: frames a window; the keyframe stands at frame_window // 2.
     sampling, period_ms: `consecutive` frames, or those nearest to a clock of `period_ms` (`uniform_time`).
     seed: with the epoch (`set_epoch`) and the index of a sample it decides the sample's augmentation, whatever the number

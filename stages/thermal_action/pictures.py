@@ -70,7 +70,7 @@ def draw_boxes(axes, sample: Sample, classes: list[str]) -> None:
 
 
 def draw_augmentations(path: str | Path, examples: Sequence) -> None:
-    """PNG of `augmentation.examples(data, index, ...)`: before, after and the change of each, C.
+    """PNG of `training.augmentation_examples.examples(data, index, ...)`: before, after and the change of each, C.
 
     The keyframe with its boxes; where one frame does not show it, one row of pixels through the window, time downwards, the
     keyframe dotted.

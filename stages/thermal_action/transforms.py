@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from thermal_action.augmentation import Window, augmentations
+from thermal_action.augmentation import augmentations
+from thermal_action.augmentation.window import Window
 
 Background = Literal["absolute", "window_median"]
 

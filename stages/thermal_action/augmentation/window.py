@@ -1,0 +1,44 @@
+"""A window on its way through augmentation."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Window:
+    """Frames around a keyframe, which stands at T // 2, and the persons in the keyframe.
+
+    frames [T, H, W] float32 C; boxes [N, 4] x1, y1, x2, y2 in [0, 1]; labels [N] int64; object_ids [N] int64.
+    furniture: (name, box) as annotated. Only copy-paste reads it, and comes before all that moves.
+    donors: (generator, balance) -> a person of another recording, or None where there is none; see `people.CopyPaste`.
+    room_c: median of the frames as they were given, C.
+    """
+
+    frames: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    object_ids: np.ndarray
+    furniture: Sequence[tuple[str, np.ndarray]] = ()
+    donors: "Callable[[np.random.Generator, float], Donor | None] | None" = None
+    room_c: float | None = None
+
+    def __post_init__(self):
+        if self.room_c is None:
+            self.room_c = room_c(self.frames)
+
+
+@dataclass
+class Donor:
+    """A person of another window: box [4], label, the furniture there, and a call that reads the frames [T, H, W] C."""
+
+    box: np.ndarray
+    label: int
+    furniture: Sequence[tuple[str, np.ndarray]]
+    frames: Callable[[], np.ndarray]
+
+
+def room_c(frames: np.ndarray) -> float:
+    """Median temperature of a window, C; every fourth frame tells it as well."""
+    return float(np.median(frames[::4]))
