@@ -14,9 +14,8 @@ from thermal_action.files import replacing
 from thermal_action.scoring.detection import area_under_envelope
 
 MODEL, FOCUS, OTHERS = "#1f5fa8", "#d1495b", "#9aa5b1"
-# told apart by their style where there are more classes than colours
-CURVES = ("#1f5fa8", "#e08e2b", "#3a8f5c", "#7a5ba6", "#3fa7b5", "#8a6d3b", "#6b7683")
 RIVALS = ("#c7ccd1", "#9aa5b1", "#d9b26f", "#a9784f", "#3a8f5c")
+PANELS_A_ROW = 5
 SCORES = {"top1": "top-1", "mean_class": "mean-class\naccuracy", "macro_f1": "macro-F1", "map50": "frame-mAP\n@ 0.5",
           "focus_recall": "focus class:\nrecall", "focus_precision": "focus class:\nprecision", "clip_top1": "top-1\nper clip",
           "clip_mean_class": "mean-class\nper clip"}
@@ -24,14 +23,21 @@ Rows = Sequence[Mapping]
 
 
 @contextmanager
-def picture(path: str | Path, width: float, height: float) -> Iterator[Axes]:
-    """Axes to draw on; saved as PNG, the same bytes for the same drawing. Sizes in inches."""
+def saved_figure(path: str | Path, width: float, height: float) -> Iterator[Figure]:
+    """To draw on; saved as PNG, the same bytes for the same drawing. Sizes in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    yield axes
+    yield figure
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png", metadata={"Software": None})
+
+
+@contextmanager
+def picture(path: str | Path, width: float, height: float) -> Iterator[Axes]:
+    """The only axes of a figure."""
+    with saved_figure(path, width, height) as figure:
+        axes = figure.add_subplot()
+        axes.spines[["top", "right"]].set_visible(False)
+        yield axes
 
 
 def wrap(name: str, width: int = 24) -> str:
@@ -80,23 +86,27 @@ def draw_recalls(path: str | Path, rows: Rows, level: float, focus: str | None) 
 
 
 def draw_precision_recall(path: str | Path, rows: Rows, focus: str | None) -> None:
-    """One curve per class, the focus class standing out; in brackets the area under it (average precision)."""
+    """One panel per class: precision reached at each recall, and the area under it (average precision)."""
     curves = {name: list(points) for name, points in groupby(rows, key=lambda row: row["class"])}
-    styles = iter((style, colour) for style in ("-", "--", ":") for colour in CURVES)
-    with picture(path, 9, 5) as axes:
-        for name, points in curves.items():
+    down = -(-len(curves) // PANELS_A_ROW)
+    with saved_figure(path, 2.1 * PANELS_A_ROW, 0.5 + 1.9 * down) as figure:
+        panels = figure.subplots(down, PANELS_A_ROW, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes, (name, points) in zip(panels, curves.items(), strict=False):
             recall, precision = (np.array([point[column] for point in points]) for column in ("recall", "precision"))
-            style, colour = ("-", FOCUS) if name == focus else next(styles, ("-", OTHERS))
-            axes.plot([0, *recall], [precision[0], *precision], style, color=colour, zorder=3 if name == focus else 2,
-                      linewidth=3 if name == focus else 1.3, marker="." if len(points) < 12 else None,
-                      label=f"{wrap(name, 40)} ({area_under_envelope(precision, recall):.2f})")
-        axes.set_xlim(0, 1.01)
-        axes.set_ylim(0, 1.02)
-        axes.set_xlabel("recall")
-        axes.set_ylabel("precision")
-        axes.set_title("Precision against recall of each class (average precision)", fontsize=10, loc="left")
-        axes.grid(color="#e4e7ea")
-        axes.figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+            best = np.maximum.accumulate(precision[::-1])[::-1]  # the area is that under the best reached from here on
+            colour = FOCUS if name == focus else MODEL
+            axes.fill_between([0, *recall], [best[0], *best], step="pre", color=colour, alpha=0.2, linewidth=0)
+            axes.step([0, *recall], [best[0], *best], where="pre", color=colour, linewidth=1.5)
+            axes.set_title(f"{wrap(name, 22)}\n{area_under_envelope(precision, recall):.2f}", fontsize=8.5)
+            axes.set(xlim=(0, 1.02), ylim=(0, 1.05))
+            axes.set_xticks([0, 0.5, 1])
+            axes.set_yticks([0, 0.5, 1])
+            axes.spines[["top", "right"]].set_visible(False)
+        for axes in panels[len(curves) :]:
+            axes.set_visible(False)
+        figure.supxlabel("recall", fontsize=9)
+        figure.supylabel("precision", fontsize=9)
+        figure.suptitle("Precision against recall of each class, and average precision", fontsize=10)
 
 
 def draw_calibration(path: str | Path, rows: Rows, error: float) -> None:
