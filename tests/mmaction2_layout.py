@@ -1,6 +1,6 @@
 """SlowFast and SlowOnly with the attribute names, kernels, strides and order of MMAction2's ResNet3dSlowFast.
 
-Stands in for the package, which does not install beside this project's torch: what it computes, what its weights are called.
+Stands in for the package, which this project does not require: what it computes, what its weights are called.
 """
 
 import torch
