@@ -31,7 +31,7 @@ from thermal_action.training.checkpoints import save_model
 from thermal_action.training.distributed import Team, count_ranks, joined, launch
 from thermal_action.training.engine import choose_device, score
 from thermal_action.training.epoch import Learner, train_one_epoch
-from thermal_action.training.initial import check_init, initialise, summary
+from thermal_action.training.initial import blend, check_init, initialise, summary
 from thermal_action.training.loaders import Loaders, open_loaders
 from thermal_action.training.options import Model, architecture, check_model
 from thermal_action.training.recipe import Train, build_epoch_loss, build_learner, check_recipe
@@ -118,6 +118,7 @@ def learn(model: Model, params: Train, runtime: Runtime, team: Team) -> None:
     torch.set_num_threads(runtime.threads or max(1, torch.get_num_threads() // team.size))
     loaders = open_data(model, params, runtime, team)
     network, origin = start_network(model, params, loaders.info["classes"], team)
+    start = {name: tensor.clone() for name, tensor in network.state_dict().items()} if params.init.keep else {}
     learner = build_learner(params, network, -(-len(loaders.train) // params.accumulate), team.device)
     stopping = EarlyStopping(params.patience, params.min_delta, params.monitor)
 
@@ -145,7 +146,7 @@ def learn(model: Model, params: Train, runtime: Runtime, team: Team) -> None:
                 listed = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
                 print(f"epoch {progress.epoch}/{params.epochs}  {listed}", flush=True)
     if team.first:
-        keep_model(model, params, loaders, learner, progress, origin)
+        keep_model(model, params, loaders, learner, progress, origin, start)
         unfinished.discard()
 
 
@@ -165,11 +166,14 @@ def describe_start(loaders: Loaders, params: Train, origin: dict) -> None:
               f" {loaders.purged} that share frames with them are left out")
 
 
-def keep_model(model: Model, params: Train, loaders: Loaders, learner: Learner, progress: Progress, origin: dict) -> None:
+def keep_model(model: Model, params: Train, loaders: Loaders, learner: Learner, progress: Progress, origin: dict,
+               start: dict[str, torch.Tensor]) -> None:
     best, chosen = learner.final_model, progress.epoch
     if params.select == "inner":
         best.load_state_dict(progress.best_weights)
         chosen = progress.best_epoch
+    if params.init.keep:
+        blend(best, start, params.init.keep)
     training = {"epochs": progress.epoch, "epoch": chosen, "select": params.select, "seed": params.seed, "init": origin}
     save_model(BEST, best, {**loaders.info, "model": architecture(model), "training": training})
     windows, persons = len(loaders.train.dataset), int(loaders.label_counts.sum())

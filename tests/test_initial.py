@@ -19,7 +19,7 @@ from thermal_action import InputError
 from thermal_action.files import file_sha256
 from thermal_action.models import build_model
 from thermal_action.training.checkpoints import save_model
-from thermal_action.training.initial import Init, check_init, find_weights, initialise, summary
+from thermal_action.training.initial import Init, blend, check_init, find_weights, initialise, summary
 
 torch.set_num_threads(1)
 CLASSES = ["sitting", "standing", "lying"]
@@ -59,8 +59,9 @@ def public_file(path, network, key="model_state", prefix="", **others):
     return path
 
 
-def start(model, source, location, sha256=None, classes=CLASSES, scratch="."):
-    return initialise(model, Init(source=source, location=str(location), sha256=sha256), classes=classes, scratch=scratch)
+def start(model, source, location, sha256=None, classes=CLASSES, scratch=".", keep=0.0):
+    init = Init(source=source, location=str(location), sha256=sha256, keep=keep)
+    return initialise(model, init, classes=classes, scratch=scratch)
 
 
 def refusal(model, *arguments, **options):
@@ -278,6 +279,23 @@ def test_of_another_head_only_what_fits_is_used(tmp_path, reason, options, class
     assert f"left in the file, {reason}: head." in summary(report)
 
 
+def test_a_share_of_the_start_is_kept():
+    start, model = trained(build(), seed=1).state_dict(), trained(build(), seed=2)
+    learned = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    blend(model, start, 0.25)
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            assert torch.allclose(tensor, 0.25 * start[name] + 0.75 * learned[name], atol=1e-6)
+    assert not torch.equal(start["head.reduce.1.bias"], learned["head.reduce.1.bias"])
+
+
+def test_a_share_of_random_weights_is_not_kept(tmp_path):
+    path = our_file(tmp_path / "best.pt", trained(build()))
+    sentence = refusal(build(num_classes=4), "checkpoint", path, keep=0.5, classes=[*CLASSES, "walking"])
+    assert "train.init.keep 0.5" in sentence and "leaves head.classify.weight, head.classify.bias random" in sentence
+    assert start(build(), "checkpoint", path, keep=0.5)["keep"] == 0.5
+
+
 def test_a_model_of_ours_that_sees_other_channels_is_refused(tmp_path):
     path = our_file(tmp_path / "best.pt", build(channels=["temperature", "foreground"]), channels=["temperature", "foreground"])
     assert "model.input.channels" in refusal(build(channels=["temperature", "difference"]), "checkpoint", path)
@@ -406,16 +424,17 @@ def test_a_checkpoint_without_weights_is_refused(tmp_path, content):
 def test_wrong_parameters_are_refused_before_any_work(tmp_path):
     def sentence(**fields):
         with pytest.raises(InputError) as error:
-            check_init(Init(**({"location": None, "sha256": None} | fields)))
+            check_init(Init(**({"location": None, "sha256": None, "keep": 0.0} | fields)))
         return str(error.value)
 
     assert "needs train.init.location" in sentence(source="pytorchvideo")
     assert "train.init.source is scratch" in sentence(source="scratch", location="a.pth")
     assert "train.init.sha256" in sentence(source="mmaction2", location="https://example.org/a.pth")
+    assert "train.init.keep 0.5 would keep random" in sentence(source="scratch", keep=0.5)
     assert "is no file" in sentence(source="mmaction2", location=str(tmp_path))
     assert "is no file" in sentence(source="mmaction2", location=str(tmp_path / "nowhere.pth"))
-    check_init(Init(source="scratch", location=None, sha256=None))
-    assert find_weights(Init(source="scratch", location=None, sha256=None), tmp_path) is None
+    check_init(Init(source="scratch", location=None, sha256=None, keep=0.0))
+    assert find_weights(Init(source="scratch", location=None, sha256=None, keep=0.0), tmp_path) is None
     public_file(tmp_path / "a.pyth", slowfast())
     assert "train.init.sha256 says 0000" in refusal(build(), "pytorchvideo", tmp_path / "a.pyth", sha256="0" * 64)
 

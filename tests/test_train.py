@@ -202,6 +202,23 @@ def test_other_starting_weights_start_anew(ready, capsys, monkeypatch):
     assert json.loads(Path("metrics/training/init.json").read_text())["used"] > 10
 
 
+def test_what_is_kept_of_the_start_comes_back(ready):
+    """Half of the way from the start to what was trained without keeping."""
+    ready.set({"train": {"epochs": 1}})
+    train.main()
+    shutil.move("models/best.pt", "start.pt")
+    kept = []
+    for keep in (0.0, 0.5):
+        ready.set({"train": {"init": {"source": "checkpoint", "location": "start.pt", "keep": keep}}})
+        train.main()
+        kept.append(torch.load("models/best.pt", weights_only=True)["state_dict"])
+    begun = torch.load("start.pt", weights_only=True)["state_dict"]
+    for name, tensor in kept[1].items():
+        if tensor.is_floating_point():
+            assert torch.allclose(tensor, (begun[name] + kept[0][name]) / 2, atol=1e-6)
+    assert not torch.equal(kept[0]["head.classify.bias"], begun["head.classify.bias"])
+
+
 def test_model_file_and_curves(ready, capsys):
     ready.set({"train": {"epochs": 2, "select": "inner", "val_every": 2}})
     train.main()

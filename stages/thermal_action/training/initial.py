@@ -25,6 +25,7 @@ class Init:
     source: Literal["scratch", "checkpoint", "pytorchvideo", "mmaction2", "torchvision"]
     location: str | None  # path or http(s) URL
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None
+    keep: Annotated[float, Field(ge=0, lt=1)]  # of the start's weights
 
 
 def check_init(init: Init) -> None:
@@ -33,6 +34,9 @@ def check_init(init: Init) -> None:
         if init.location is not None:
             raise InputError(f"params.yaml: train.init.location is {init.location}, but train.init.source is scratch: set the"
                              " source, or the location to null")
+        if init.keep:
+            raise InputError(f"params.yaml: train.init.keep {init.keep} would keep random weights: set it to 0, or"
+                             " train.init.source to checkpoint")
     elif init.location is None:
         raise InputError(f"params.yaml: train.init.source {init.source} needs train.init.location, a path or a URL")
     elif is_url(init.location):
@@ -56,7 +60,7 @@ def initialise(model: ActionModel, init: Init, *, classes: Sequence[str], scratc
     """Loads the weights that `init` names into `model`, whose classes are called `classes`; returns a plain report:
 
     source, file (its name), sha256, used (count of tensors), folded (names of stems made for colour), skipped (reason -> names
-    in the file), fresh (names in the model that keep their random values), warnings.
+    in the file), fresh (names in the model that keep their random values), keep (as given), warnings.
     InputError, and the model stays as it was, when the file is not what `init` says or does not fill the backbone.
     """
     path = find_weights(init, scratch)
@@ -72,12 +76,25 @@ def initialise(model: ActionModel, init: Init, *, classes: Sequence[str], scratc
         fit, look = fit_public(init.source, weights, model.channels), {"mean": MEAN, "std": STD}
     own = model.state_dict()
     require_backbone(fit.found, own, init)
+    fresh = [name for name in own if name not in fit.found]
+    if init.keep and fresh:
+        raise InputError(f"params.yaml: train.init.keep {init.keep} needs a start for the whole model, but {init.location} leaves"
+                         f" {name_some(fresh)} random: set it to 0")
     with torch.no_grad():
         for name, tensor in fit.found.items():
             own[name].copy_(tensor)
     return {"source": init.source, "file": Path(urlsplit(init.location).path).name, "sha256": sha256, "used": len(fit.found),
-            "folded": fit.folded, "skipped": fit.skipped, "fresh": [name for name in own if name not in fit.found],
+            "folded": fit.folded, "skipped": fit.skipped, "fresh": fresh, "keep": init.keep,
             "warnings": compare_look(model, look)}
+
+
+@torch.no_grad()
+def blend(model: ActionModel, start: Mapping[str, Tensor], share: float) -> None:
+    """Every weight and statistic of `model` becomes share * start + (1 - share) * its own: what fine-tuning learned of new data,
+    without forgetting all that it began with (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022)."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.lerp_(start[name].to(tensor), share)
 
 
 def summary(report: Mapping[str, Any]) -> str:
