@@ -70,15 +70,27 @@ def lying(rng: np.random.Generator) -> np.ndarray:
                          arm_r=(np.cos(out_r), -np.sin(out_r), 0), forearm_r=(rng.uniform(-0.6, 1), rng.uniform(-0.6, 0.5), 0.1),
                          thigh_l=(1, 0.12 + bend_l, 0.8 * bend_l), shin_l=(1, 0.05 - bend_l, -0.8 * bend_l),
                          thigh_r=(1, -0.12 - bend_r, 0.8 * bend_r), shin_r=(1, -0.05 + bend_r, -0.8 * bend_r))
-    curl = rng.uniform(0.15, 1.1)
+    curl = rng.uniform(0.15, 1.9)  # to the knees at the chest
     spread = rng.uniform(-0.25, 0.25)
     thigh = (np.cos(curl), side * np.sin(curl), 0.02)
-    return make_pose((0, 0, 0.13), (-1, side * 0.15 * curl, 0.02), (-1, side * rng.uniform(0, 0.5), 0.05),
+    return make_pose((0, 0, 0.13), (-1, side * 0.3 * curl, 0.02), (-1, side * rng.uniform(0, 0.5) * (1 + curl), 0.05),
                      shoulders=(0.05, 0.35, -side), hips=(0.05, 0.3, -side),
                      arm_l=(0.3, side * rng.uniform(0.4, 1.2), -0.1), forearm_l=(-0.6, side * rng.uniform(-0.2, 0.8), 0.05),
                      arm_r=(0.6, side * rng.uniform(0.1, 1.0), 0.05), forearm_r=(rng.uniform(-0.5, 0.8), side * 0.6, 0),
                      thigh_l=thigh, shin_l=(np.cos(curl * 0.9), -side * np.sin(curl * 0.9) * rng.uniform(0.3, 1.1), 0),
                      thigh_r=(thigh[0], thigh[1] + spread, 0.02), shin_r=(1, -side * np.sin(curl) * 0.8 + spread, 0))
+
+
+def propped(rng: np.random.Generator) -> np.ndarray:
+    """Fallen and half up again: seat on the floor, trunk propped on the arms behind it; the head points to -x."""
+    pose = lying(rng)
+    pose[TORSO] = (-1, pose[TORSO, 1], rng.uniform(0.3, 1.3))
+    pose[HEAD] = (-0.6, rng.normal(0, 0.2), 1)
+    pose[ARM_L], pose[ARM_R] = (-0.5, 0.4, -1), (-0.5, -0.4, -1)
+    pose[FOREARM_L] = pose[FOREARM_R] = (-0.2, 0, -1)
+    pose[[HIPS, SHOULDERS]] = (0, 1, 0)
+    pose[1:] /= np.linalg.norm(pose[1:], axis=1, keepdims=True)
+    return pose
 
 
 def leaning(rng: np.random.Generator) -> np.ndarray:

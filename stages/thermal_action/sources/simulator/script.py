@@ -43,13 +43,15 @@ ACTIONS: dict[str, tuple[float, tuple[float, float]]] = {
     BED_TRANSITION: (0.018, (1.6, 3.0)),
     LOWER_OTHER: (0.012, (3, 7)),
     KNEELING: (0.030, (4, 10)),
-    BENDING: (0.018, (2.5, 5)),
+    BENDING: (0.018, (1.5, 4)),
     CROUCHING: (0.009, (3, 6)),
     OTHER: (0.012, (4, 8)),
 }
 # the script is written in steps of this many seconds, visitors one step behind the resident
 STEP_S = 30.0
 WALKING_SPEED_M_S = (0.7, 1.25)
+# how many small movements a person makes where another makes one, from and to; who makes more makes larger ones
+RESTLESS = (0.5, 3.0)
 
 
 class Tally:
@@ -91,6 +93,7 @@ class Actor:
     def __init__(self, rng: np.random.Generator, room: Room, tally: Tally, labels: Sequence[str]):
         self.rng, self.room, self.tally, self.labels = rng, room, tally, set(labels)
         self.figure = Figure.draw(rng)
+        self.restless = float(rng.uniform(*RESTLESS))
         self.keys: deque[tuple] = deque()
         self.starts: list[float] = []
         self.ends: list[float] = []
@@ -171,6 +174,7 @@ class Actor:
     def hold(self, label: str, seconds: float, amount: float = 0.10, every: tuple[float, float] = (1.5, 5.0)) -> None:
         """Stays in a posture, with small movements around it now and then."""
         rest, end = self.pose, self.time + seconds
+        amount, every = amount * self.restless**0.5, (every[0] / self.restless, every[1] / self.restless)
         while end - self.time > 1.0:
             pause = min(self.rng.uniform(*every), end - self.time - 0.7)
             if pause > 0.05:
@@ -180,6 +184,18 @@ class Actor:
                     heading=self.heading + self.rng.normal(0, amount))
         if end > self.time:
             self.go(label, end - self.time)
+
+    def stay_standing(self, seconds: float) -> None:
+        """On one's feet, with a step aside and a look elsewhere now and then."""
+        end = self.time + seconds
+        while end - self.time > 0.1:
+            self.pose = self.upright
+            self.hold(STANDING, min(self.rng.uniform(2, 8) / self.restless, end - self.time), 0.12)
+            distance, angle = self.rng.uniform(0.1, 0.4), self.rng.uniform(0, 2 * np.pi)
+            place = self.x + distance * np.cos(angle), self.y + distance * np.sin(angle)
+            inside = all(abs(at) < reach for at, reach in zip(place, self.room.reach, strict=True))
+            if end - self.time > 1.0 and inside and self.room.is_free(*place, 0.1):
+                self.go(STANDING, self.rng.uniform(0.5, 0.9), to=place, heading=self.heading + self.rng.normal(0, 0.6), gait=0.5)
 
     def duration(self, label: str) -> float:
         return float(self.rng.uniform(*ACTIONS[label][1]))
@@ -351,7 +367,7 @@ class Resident(Actor):
         if self.rng.random() < 0.5:
             self.walk_to(*self.near_spot())
         self.go(STANDING, 0.4, pose=self.upright, heading=self.heading + self.rng.normal(0, 0.5))
-        self.hold(STANDING, self.duration(STANDING), 0.12)
+        self.stay_standing(self.duration(STANDING))
 
     def walk(self) -> None:
         self.rise()
@@ -455,7 +471,7 @@ class Resident(Actor):
             if not self.room.is_free(self.x, self.y, 0.3):
                 self.walk_to(*self.near_spot())
             target, heading = self.lying_place()
-        pose = body.lying(self.rng)
+        pose = self.pose_on_floor()
         middle = ((self.x + target[0]) / 2, (self.y + target[1]) / 2)
         turn = (heading - self.heading + np.pi) % (2 * np.pi) - np.pi
         if self.rng.random() < 0.65:
@@ -475,11 +491,15 @@ class Resident(Actor):
             self.go_down()
         end = self.time + self.duration(LYING_RISK)
         while self.time < end:
-            self.hold(LYING_RISK, min(self.rng.uniform(5, 20), max(end - self.time, 1.0)), self.rng.choice([0.05, 0.12, 0.3]))
-            if self.rng.random() < 0.3 and end - self.time > 4:
-                # rolls over or draws up the legs
-                self.go(LYING_RISK, self.rng.uniform(1.0, 2.2), pose=body.lying(self.rng),
+            seconds = min(self.rng.uniform(5, 20), max(end - self.time, 1.0))
+            self.hold(LYING_RISK, seconds, self.rng.choice([0.05, 0.12, 0.3, 0.5]))
+            if self.rng.random() < 0.4 and end - self.time > 4:
+                # rolls over, draws up the legs or props themselves up
+                self.go(LYING_RISK, self.rng.uniform(1.0, 2.2), pose=self.pose_on_floor(),
                         heading=self.heading + self.rng.normal(0, 0.25))
+
+    def pose_on_floor(self) -> np.ndarray:
+        return (body.propped if self.rng.random() < 0.15 else body.lying)(self.rng)
 
     def fall_briefly(self) -> None:
         if self.posture == "floor":
@@ -569,7 +589,7 @@ class Visitor(Actor):
     def stand_by(self, seconds: float) -> None:
         x, y = self.resident_place()
         self.go(STANDING, 0.6, heading=float(np.arctan2(y - self.y, x - self.x)), pose=self.upright)
-        self.hold(STANDING, seconds, 0.10)
+        self.stay_standing(seconds)
 
     def help(self) -> None:
         """Beside the person who lies: stands, kneels, bends or crouches there."""
@@ -593,7 +613,7 @@ class Visitor(Actor):
             self.hold(CROUCHING, self.duration(CROUCHING), 0.12)
             self.go(NORMAL_TRANSITION, self.rng.uniform(0.7, 1.2), pose=self.upright)
         else:
-            self.hold(STANDING, self.rng.uniform(5, 14), 0.12)
+            self.stay_standing(self.rng.uniform(5, 14))
 
 
 class Script:

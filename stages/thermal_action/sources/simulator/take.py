@@ -15,8 +15,10 @@ from thermal_action.sources.simulator.script import Actor, Script, Tally
 BLOCK_FRAMES = 64
 # an annotator sees a person where the picture is this much warmer than without them (C)
 SEEN_C = 1.6
-# how far annotators draw a box beyond what they see, px on each side (mean, std), and when they draw it anew
-BOX_MARGIN_PX, THING_MARGIN_PX = (0.35, 0.5), (1.0, 0.5)
+# how far annotators draw a box beyond what they see, px on each side (mean, std), by how much more or less one of them does so
+# than another (std), and when they draw it anew
+BOX_MARGIN_PX, THING_MARGIN_PX = (-0.1, 0.5), (1.0, 0.5)
+HABIT_PX = 0.4
 REDRAW_PX = 1.4
 FEWEST_PIXELS = 14
 
@@ -190,10 +192,11 @@ def clip_patch(person: Patches, frame: int, camera: Camera) -> tuple[tuple[slice
 
 
 class Annotator:
-    """Draws the boxes of one recording: loose, and copied from keyframe to keyframe until they no longer fit."""
+    """Draws the boxes of one recording: by hand, and copied from keyframe to keyframe until they no longer fit."""
 
     def __init__(self, take: Take, rng: np.random.Generator):
         self.take, self.rng = take, rng
+        self.habit = rng.normal(0, HABIT_PX)
         self.camera = take.camera
         self.drawn: dict[int, tuple[tuple, Annotation]] = {}
         people = len(take.script.actors)
@@ -235,14 +238,15 @@ class Annotator:
                    for residue in left)
 
     def draw(self, key: int, box: tuple, facts: tuple, make) -> Annotation:
-        """A new loose box, or the last one while it still fits."""
+        """A new box, or the last one while it still fits."""
         last = self.drawn.get(key)
         if last and last[0][1] == facts and max(abs(a - b) for a, b in zip(last[0][0], box, strict=True)) < REDRAW_PX:
             return last[1]
         mean, std = BOX_MARGIN_PX if key < len(self.take.script.actors) else THING_MARGIN_PX
-        margin = np.clip(self.rng.normal(mean, std, 4), 0.0, 2.5)
-        loose = (box[0] - margin[0], box[1] - margin[1], box[2] + margin[2], box[3] + margin[3])
-        left, top, right, bottom = clip_box(loose, self.camera.rows, self.camera.cols)
+        smallest = -np.minimum(1.0, 0.25 * np.tile([box[2] - box[0], box[3] - box[1]], 2))
+        margin = np.clip(self.rng.normal(mean + self.habit, std, 4), smallest, 2.5)
+        drawn = (box[0] - margin[0], box[1] - margin[1], box[2] + margin[2], box[3] + margin[3])
+        left, top, right, bottom = clip_box(drawn, self.camera.rows, self.camera.cols)
         rows, cols = self.camera.rows, self.camera.cols
         bbox = tuple(round(value, 6) for value in ((left + right) / 2 / cols, (top + bottom) / 2 / rows,
                                                    (right - left) / cols, (bottom - top) / rows))
