@@ -26,7 +26,8 @@ STAGE_CASES = [pytest.param(folder, name, id=f"{folder.relative_to(ROOT)}:{name}
 TRANSFER = ROOT / "pipelines/transfer"
 # the parameters that it sets for itself (all others are the root's, so that the model trained on simulation fits),
 OWN_PARAMS = ("fetch.source", "fetch.archive.location", "fetch.archive.sha256", "coco.split_by", "coco.folds",
-              "train.init.source", "train.init.location", "train.epochs", "train.strategy", "train.lr")
+              "train.init.source", "train.init.location", "train.init.keep", "train.epochs", "train.strategy", "train.lr",
+              "train.balance_tau", "train.augment.shift_px", "train.augment.scale", "train.augment.box_jitter")
 # and what it starts from
 PRETRAINED = "../../models/best.pt"
 
