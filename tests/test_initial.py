@@ -303,9 +303,13 @@ def test_a_model_of_ours_that_sees_other_channels_is_refused(tmp_path):
 
 def test_another_normalisation_is_told(tmp_path):
     report = start(build(mean=0.0, std=1.0), "pytorchvideo", public_file(tmp_path / "a.pyth", slowfast()))
-    assert "mean 0.45 and standard deviation 0.225, model.input has 0.0 and 1.0" in summary(report).splitlines()[-1]
+    assert "with mean 0.45, std 0.225, model.input has mean 0.0, std 1.0" in summary(report).splitlines()[-1]
     report = start(build(), "checkpoint", our_file(tmp_path / "best.pt", build(), mean=0.2, std=0.225))
     assert "mean 0.2" in report["warnings"][0]
+    look = {"difference_std": 0.05, **KINETICS}
+    report = start(build(), "checkpoint", our_file(tmp_path / "best.pt", build(), **look))
+    assert "difference_std 0.05, model.input has mean 0.45, std 0.225, difference_std 0.225" in report["warnings"][0]
+    assert not start(build(difference_std=0.05), "checkpoint", tmp_path / "best.pt")["warnings"]
 
 
 @pytest.mark.parametrize("prefix", ["module.", "model.", "module.model."])

@@ -88,13 +88,14 @@ def build_model(
     size: tuple[int, int] | None = None,
     mean: float = 0.0,
     std: float = 1.0,
+    difference_std: float | None = None,
     backbone: Mapping[str, Any] | None = None,
 ) -> ActionModel:
     """The model `name` with random weights.
 
     spatial_stride: pixels per cell of the map that the head reads. classifier, hidden, dropout: of the head (heads.py); roi_size,
-    context, scene: of RoIHead; crop_px: side of PersonCrops. channels, size, mean, std: see Inputs. backbone: the backbone's own
-    arguments.
+    context, scene: of RoIHead; crop_px: side of PersonCrops. channels, size, mean, std: see Inputs; difference_std: there, None is
+    std, as models had it that were made before it. backbone: the backbone's own arguments.
     ValueError for a spatial stride that the backbone cannot have.
     """
     cut = PersonCrops(crop_px) if head == "crop" else None
@@ -104,4 +105,4 @@ def build_model(
         top = RoIHead(body.out_channels, num_classes, roi_size=roi_size, context=context, scene=scene, **common)
     else:
         top = {"clip": ClipHead, "crop": CropHead}[head](body.out_channels, num_classes, **common)
-    return ActionModel(Inputs(channels, size, mean, std), body, top, cut)
+    return ActionModel(Inputs(channels, size, mean, std, std if difference_std is None else difference_std), body, top, cut)

@@ -17,30 +17,34 @@ class Inputs(nn.Module):
     temperature: the frame itself, (x - mean) / std.
     foreground: the frame without what stays, its pixel's median over the window, / std. Who lies still all the while vanishes
         from it, so it goes beside the temperature, not in its place.
-    difference: the frame without the one before (0 at the first), / std: motion.
+    difference: the frame without the one before (0 at the first), / difference_std: motion. It is several times smaller than
+        what people stand out by, and a network that sees it on the same scale learns to look at shapes alone.
     size: (rows, cols) of the picture after bilinear resampling; None leaves it as the sensor gave it.
     """
 
-    def __init__(self, channels: Sequence[Channel], size: tuple[int, int] | None, mean: float, std: float):
+    def __init__(self, channels: Sequence[Channel], size: tuple[int, int] | None, mean: float, std: float,
+                 difference_std: float):
         super().__init__()
         self.channels = tuple(channels)
         self.size = size
         self.mean = mean
         self.std = std
+        self.difference_std = difference_std
 
     def forward(self, frames: Tensor) -> Tensor:
         frames = frames[:, 0]  # (B, T, H, W)
-        made = torch.stack([getattr(self, channel)(frames) for channel in self.channels], dim=1) / self.std
+        made = torch.stack([getattr(self, channel)(frames) for channel in self.channels], dim=1)
         if self.size is None:
             return made
         resized = functional.interpolate(made.flatten(0, 1), self.size, mode="bilinear", antialias=False)
         return resized.unflatten(0, made.shape[:2])
 
     def temperature(self, frames: Tensor) -> Tensor:
-        return frames - self.mean
+        return (frames - self.mean) / self.std
 
     def foreground(self, frames: Tensor) -> Tensor:
-        return frames - frames[:, ::4].median(dim=1, keepdim=True).values  # every fourth frame tells it as well
+        usual = frames[:, ::4].median(dim=1, keepdim=True).values  # every fourth frame tells it as well
+        return (frames - usual) / self.std
 
     def difference(self, frames: Tensor) -> Tensor:
-        return functional.pad(frames[:, 1:] - frames[:, :-1], (0, 0, 0, 0, 1, 0))
+        return functional.pad(frames[:, 1:] - frames[:, :-1], (0, 0, 0, 0, 1, 0)) / self.difference_std

@@ -217,11 +217,14 @@ def propose(missing: list[str], left: list[str], other: list[str], found: Mappin
 
 def compare_look(model: ActionModel, look: Mapping[str, Any]) -> list[str]:
     """A sentence when the model normalises what it sees otherwise than the one that the weights come from."""
-    mean, std = look.get("mean", 0.0), look.get("std", 1.0)
-    if abs(mean - model.inputs.mean) < 0.01 and abs(std - model.inputs.std) < 0.01:
+    theirs = {"mean": look.get("mean", 0.0), "std": look.get("std", 1.0)}
+    if look.get("difference_std") is not None:
+        theirs["difference_std"] = look["difference_std"]
+    ours = {name: getattr(model.inputs, name) for name in theirs}
+    if all(abs(theirs[name] - ours[name]) < 0.01 for name in theirs):
         return []
-    return [f"the weights were trained with mean {mean} and standard deviation {std}, model.input has {model.inputs.mean} and"
-            f" {model.inputs.std}"]
+    theirs, ours = (", ".join(f"{name} {value}" for name, value in look.items()) for look in (theirs, ours))
+    return [f"the weights were trained with {theirs}, model.input has {ours}"]
 
 
 def name_some(names: Sequence[str]) -> str:

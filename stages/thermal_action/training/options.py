@@ -21,6 +21,7 @@ class Input:
     size: Annotated[str, Field(pattern=r"^(native|[1-9]\d{1,3}x[1-9]\d{1,3})$")]  # rows x columns
     mean: Annotated[float, Field(ge=0, le=1)]
     std: Annotated[float, Field(gt=0, le=1)]
+    difference_std: Annotated[float, Field(gt=0, le=1)]
 
 
 @section
@@ -103,4 +104,4 @@ def architecture(model: Model) -> dict[str, Any]:
     own = getattr(model, model.name, None)
     return {"name": model.name, "spatial_stride": model.spatial_stride, "head": model.head, **head,
             "channels": list(model.input.channels), "size": size, "mean": model.input.mean, "std": model.input.std,
-            "backbone": asdict(own) if own is not None else {}}
+            "difference_std": model.input.difference_std, "backbone": asdict(own) if own is not None else {}}
