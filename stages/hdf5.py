@@ -29,12 +29,13 @@ RAW, FRAMES = Path("data/raw"), Path("data/frames")
 class Hdf5:
     compression: Literal["gzip", "lzf", "none"]
     level: Annotated[int, Field(ge=1, le=9)]  # of gzip
+    packet_px: Annotated[int, Field(ge=0, le=1_000_000)]
 
 
-def decode_frames(folder: Path, payload: PayloadFormat, shape: tuple[int, int],
+def decode_frames(folder: Path, payload: PayloadFormat, shape: tuple[int, int], packet_px: int,
                   counts: RepairCounts) -> Iterator[tuple[int, int, np.ndarray, int]]:
     """(ts, frame_seq, repaired frame [H, W] C, lost pixels) by time, each time once."""
-    repair = PixelRepair(*shape)
+    repair = PixelRepair(*shape, packet_px)
     for raw, repeated in ordered_frames(folder):
         place = f"{folder}, frame of {raw.ts}"
         if (raw.height, raw.width) != shape:
@@ -46,14 +47,15 @@ def decode_frames(folder: Path, payload: PayloadFormat, shape: tuple[int, int],
             pixels = payload.decode(raw.frame_data)
             if pixels.size > shape[0] * shape[1]:
                 raise ValueError(f"{pixels.size} pixels")
-            frame, lost, unrepaired = repair.repair(pixels)
+            repaired = repair.repair(pixels)
         except ValueError as error:
             raise InputError(f"{place} cannot be decoded as {payload}: {error}; fetch it again or correct `fetch`") from None
         counts.frames += 1
-        counts.corrupted_frames += lost > 0
-        counts.lost_pixels += lost
-        counts.unrepaired_pixels += unrepaired
-        yield raw.ts, raw.frame_seq, frame, lost
+        counts.corrupted_frames += repaired.lost > 0
+        counts.lost_pixels += repaired.lost
+        counts.moved_frames += repaired.moved
+        counts.unrepaired_pixels += repaired.unseen
+        yield raw.ts, raw.frame_seq, repaired.frame, repaired.lost
 
 
 def convert_recording(recording: str, received: dict, mac_address: str, target: Path, params: Hdf5) -> dict:
@@ -61,7 +63,7 @@ def convert_recording(recording: str, received: dict, mac_address: str, target: 
     folder, counts = RAW / "frames" / recording, RepairCounts()
     first = next(read_page(pages(folder)[0]))
     shape = (first.height, first.width)
-    frames = decode_frames(folder, PayloadFormat(**received["payload"]), shape, counts)
+    frames = decode_frames(folder, PayloadFormat(**received["payload"]), shape, params.packet_px, counts)
     write_recording(target / f"{recording}.h5", frames, sensor_id=recording, mac_address=mac_address, height=shape[0],
                     width=shape[1], compression=params.compression, level=params.level)
     if counts.frames + counts.duplicate_frames != received["frames"]:
@@ -70,7 +72,8 @@ def convert_recording(recording: str, received: dict, mac_address: str, target: 
     return {"mac_address": mac_address, "height": shape[0], "width": shape[1], "total_frames": counts.frames,
             "min_timestamp": received["first_ts"], "max_timestamp": received["last_ts"],
             "corrupted_frames": counts.corrupted_frames, "lost_pixels": counts.lost_pixels,
-            "unrepaired_pixels": counts.unrepaired_pixels, "duplicate_frames": counts.duplicate_frames}
+            "moved_frames": counts.moved_frames, "unrepaired_pixels": counts.unrepaired_pixels,
+            "duplicate_frames": counts.duplicate_frames}
 
 
 def main() -> None:
@@ -85,9 +88,10 @@ def main() -> None:
                 info[jobs[job]] = job.result()
                 bar.update(info[jobs[job]]["total_frames"] + info[jobs[job]]["duplicate_frames"])
         write_json(target / "sensor_info.json", info)
-    total = {key: sum(entry[key] for entry in info.values()) for key in ("total_frames", "corrupted_frames", "lost_pixels")}
+    total = {key: sum(entry[key] for entry in info.values())
+             for key in ("total_frames", "corrupted_frames", "lost_pixels", "moved_frames")}
     print(f"hdf5: {len(info)} recordings, {total['total_frames']} frames, {total['corrupted_frames']} of them with "
-          f"{total['lost_pixels']} lost pixels, all repaired and counted")
+          f"{total['lost_pixels']} lost pixels, all repaired and counted; packets put back in place in {total['moved_frames']}")
 
 
 if __name__ == "__main__":

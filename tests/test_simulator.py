@@ -16,9 +16,10 @@ import pytest
 from thermal_action import InputError
 from thermal_action.keyframes import read_keyframes
 from thermal_action.raw import PayloadFormat, RawStore, ordered_frames
+from thermal_action.recordings import PixelRepair
 from thermal_action.sources.simulator import SimulatorSource
 from thermal_action.sources.simulator.body import Figure, draw_person, joints, lying, propped, standing
-from thermal_action.sources.simulator.camera import NOISE_RADIUS_PX, NOISE_STD_C, Camera
+from thermal_action.sources.simulator.camera import NOISE_RADIUS_PX, NOISE_STD_C, PACKET_PX, Camera
 from thermal_action.sources.simulator.room import BACKGROUND_MEDIAN_C, BACKGROUND_P1_C, BACKGROUND_P99_C, Room
 from thermal_action.sources.simulator.script import (
     ACTIONS,
@@ -226,6 +227,19 @@ def test_arrival_times_and_losses_lie_in_the_measured_ranges(sample):
     stds, gaps = np.array(bad).T
     assert stds.mean() > 300 and 1500 < gaps.max() < 5000
     assert 0.04 < np.mean(losses) < 0.2 and max(losses) < 0.4
+
+
+def test_packets_that_were_lost_are_missing_where_they_belong(sample):
+    moved, steps = [], []
+    for name in recordings(sample):
+        frames, _ = read_frames(sample, name)
+        repair = PixelRepair(40, 60, packet_px=PACKET_PX)
+        repaired = [repair.repair(frame.ravel()) for frame in frames]
+        moved += [each.moved for each in repaired[1:] if each.lost]
+        steps.append(np.abs(np.diff([each.frame for each in repaired], axis=0)).mean(axis=(1, 2)))
+    # the last packet always arrives, so something must move in every cut frame; out of place it would differ by more than 1 C
+    assert all(moved) and len(moved) > 20
+    assert np.concatenate(steps).max() < 0.8
 
 
 def count_labels(raw: Path, classes: list[str]) -> dict[str, int]:

@@ -181,7 +181,7 @@ class SimulatorSource:
 
     def annotate(self, cut: Cut, block: Block, frame: int, mac: str, origin: int) -> Keyframe | None:
         """None when the frame came cut, nobody is seen, or somebody does what was not asked for."""
-        if block.arrivals.received[frame] < self.rows * self.cols:
+        if not block.arrivals.arrived[frame].all():
             return None
         seen = block.take.people_in(block, frame)
         if not seen or any(person.label is None for person in seen):

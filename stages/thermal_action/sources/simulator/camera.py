@@ -30,10 +30,12 @@ DEAD_PIXEL_SHARE = (1 / 2400, 3 / 2400)
 DEAD_PIXEL_C = (-5.6, -4.6)
 LSB_C = 0.1
 ZERO_C_IN_DK = 2731.5
-# a lost packet leaves the tail of the frame at 0 dK, that is -273.2 C
+# what arrives of a cut frame is closed up, and its end is left at 0 dK, that is -273.2 C
 LOST_DK = 0
-# received pixels of a cut frame are 96, 672, 1248 or 1824 of 2400: whole packets of 576 are missing at the end
-PACKET_SHARE = 576 / 2400
+# packets of a frame: of 2400 pixels four of 576 and one of 96. Of a cut one 96, 672, 1248 or 1824 pixels arrive, for the last
+# packet, which ends the frame, is never missing; the first one is missing twice as often as another
+PACKET_PX = 576
+FIRST_PACKET_WEIGHT = 2.0
 LOST_PACKETS_COUNTS = (817, 259, 130, 38)
 # a clean link stalls about every tenth frame by 335 ms and then delivers what waited, 30-40 ms apart
 CLEAN_STALL_EVERY, CLEAN_STALL_MS = 10, 345.0
@@ -151,12 +153,12 @@ class Sensor:
 
 @dataclass(frozen=True)
 class Arrivals:
-    """A block of frames: when each was taken (s since the session's start), stamped (ms), and how much of it arrived."""
+    """A block of frames: when each was taken (s since the session's start), stamped (ms), and which of its packets arrived."""
 
     captured_s: np.ndarray
     stamped_ms: np.ndarray
     sequence: np.ndarray
-    received: np.ndarray
+    arrived: np.ndarray  # bool [n, packets]
 
 
 def receive_frames(seed: list[int], *, fps: float, pixels: int, loss: float, bad: bool, block: int) -> Iterator[Arrivals]:
@@ -166,8 +168,8 @@ def receive_frames(seed: list[int], *, fps: float, pixels: int, loss: float, bad
     frames also vanish whole, and a share `loss` of the rest comes cut.
     """
     period = 1000 / fps
-    packet = max(1, round(pixels * PACKET_SHARE))
-    weights = np.array(LOST_PACKETS_COUNTS) / sum(LOST_PACKETS_COUNTS)
+    packets = -(-pixels // PACKET_PX)
+    weights = np.array(LOST_PACKETS_COUNTS[: packets - 1])
     phase = int(np.random.default_rng(seed).integers(CLEAN_STALL_EVERY))
     queue, last, number = -np.inf, -1, 0
     while True:
@@ -185,8 +187,12 @@ def receive_frames(seed: list[int], *, fps: float, pixels: int, loss: float, bad
         stamped = np.rint(waited + index * BURST_SPACING_MS + rng.uniform(-3, 3, block)).astype(np.int64)
         stamped = np.maximum.accumulate(np.maximum(stamped - index, last + 1 - index[0])) + index
         last = int(stamped[-1])
-        lost = rng.choice(np.arange(1, 5), block, p=weights) * (rng.random(block) < loss) if loss else np.zeros(block, int)
+        arrived = np.ones((block, packets), dtype=bool)
+        if loss and len(weights):
+            lost = (1 + rng.choice(len(weights), block, p=weights / weights.sum())) * (rng.random(block) < loss)
+            order = rng.random((block, packets - 1))
+            order[:, 0] /= FIRST_PACKET_WEIGHT
+            arrived[:, :-1] = order.argsort(axis=1).argsort(axis=1) >= lost[:, None]
         kept = rng.random(block) >= (BAD_DROPPED_SHARE if bad else 0)
-        received = np.maximum(pixels - lost * packet, min(pixels // 25, packet))
-        yield Arrivals(index[kept] * period / 1000, stamped[kept], index[kept], received[kept])
+        yield Arrivals(index[kept] * period / 1000, stamped[kept], index[kept], arrived[kept])
         number += 1

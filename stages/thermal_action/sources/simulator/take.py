@@ -8,7 +8,7 @@ import numpy as np
 
 from thermal_action.keyframes import Annotation
 from thermal_action.sources.simulator.body import Patches, draw_person
-from thermal_action.sources.simulator.camera import LOST_DK, Arrivals, Camera, Sensor, receive_frames
+from thermal_action.sources.simulator.camera import LOST_DK, PACKET_PX, Arrivals, Camera, Sensor, receive_frames
 from thermal_action.sources.simulator.room import VISIBLE_RESIDUE_C, Furniture, HotObject, Residue, Room
 from thermal_action.sources.simulator.script import Actor, Script, Tally
 
@@ -129,8 +129,10 @@ class Take:
         rng = np.random.default_rng([*self.seed, 3, block.number])
         reported = self.sensor.expose(scene, rng)
         flat = reported.reshape(len(reported), -1)
-        for frame, received in enumerate(block.arrivals.received):
-            flat[frame, received:] = LOST_DK
+        packet = np.arange(flat.shape[1]) // PACKET_PX
+        for frame in np.flatnonzero(~block.arrivals.arrived.all(axis=1)):
+            came = flat[frame, block.arrivals.arrived[frame, packet]]
+            flat[frame, : len(came)], flat[frame, len(came) :] = came, LOST_DK
         return reported, quiet, people
 
     def place_person(self, person: Patches, near: np.ndarray) -> Patches:
