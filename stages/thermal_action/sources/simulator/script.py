@@ -33,7 +33,7 @@ OTHER = "other"
 # occur), and for how many seconds it lasts, from and to
 ACTIONS: dict[str, tuple[float, tuple[float, float]]] = {
     SITTING: (0.060, (6, 18)),
-    STANDING: (0.150, (4, 11)),
+    STANDING: (0.150, (4, 25)),
     WALKING: (0.030, (3, 7)),
     LYING_RISK: (0.600, (20, 70)),
     LYING_BED: (0.070, (10, 28)),
@@ -51,7 +51,7 @@ ACTIONS: dict[str, tuple[float, tuple[float, float]]] = {
 STEP_S = 30.0
 WALKING_SPEED_M_S = (0.7, 1.25)
 # how many small movements a person makes where another makes one, from and to; who makes more makes larger ones
-RESTLESS = (0.5, 3.0)
+RESTLESS = (0.3, 2.0)
 
 
 class Tally:
@@ -190,7 +190,7 @@ class Actor:
         end = self.time + seconds
         while end - self.time > 0.1:
             self.pose = self.upright
-            self.hold(STANDING, min(self.rng.uniform(2, 8) / self.restless, end - self.time), 0.12)
+            self.hold(STANDING, min(self.rng.uniform(3, 10) / self.restless, end - self.time), 0.12)
             distance, angle = self.rng.uniform(0.1, 0.4), self.rng.uniform(0, 2 * np.pi)
             place = self.x + distance * np.cos(angle), self.y + distance * np.sin(angle)
             inside = all(abs(at) < reach for at, reach in zip(place, self.room.reach, strict=True))
