@@ -49,6 +49,20 @@ def test_frames_are_ordered_deduplicated_and_repaired(tiny_project):
     assert (info["total_frames"], info["corrupted_frames"], info["lost_pixels"], info["duplicate_frames"]) == (6, 2, 172, 1)
 
 
+def test_packets_of_a_cut_frame_are_put_back_and_counted(tiny_project):
+    payload = PayloadFormat("base64", "zlib", "float32")
+    before = picture(0)
+    after = (before + 0.1).ravel()
+    closed_up = np.concatenate([after[100:], np.full(100, -273.2, np.float32)])  # the first packet was lost
+    tiny_project.set({"hdf5": {"packet_px": 100}})
+    fetched(tiny_project, [(1000, 0, payload.encode(before)), (1170, 1, payload.encode(closed_up))], payload)
+    assert "packets put back in place in 1" in tiny_project.run("hdf5").stdout
+    with h5py.File(tiny_project.folder / "data/frames/R1.h5") as file:
+        assert np.array_equal(file["frames"][1].ravel(), np.concatenate([before.ravel()[:100], after[100:]]))
+        assert file["lost_pixels"][:].tolist() == [0, 100]
+    assert json.loads((tiny_project.folder / "data/frames/sensor_info.json").read_text())["R1"]["moved_frames"] == 1
+
+
 def test_a_frame_that_cannot_be_decoded_is_named_and_leaves_nothing(tiny_project):
     payload = PayloadFormat("base64", "zlib", "float32")
     fetched(tiny_project, [(1000, 0, payload.encode(picture(0))), (1170, 1, "AAAA")], payload)
