@@ -401,7 +401,7 @@ def test_place_and_size_of_a_box_are_seen():
 
 def cut(picture, *boxes, side=9):
     """Pieces [N, side, side] and masks [N, side, side] of one picture [H, W]."""
-    pieces, masks = PersonCrops(side)(picture.expand(1, 3, 2, *picture.shape), [torch.tensor(boxes).float() / picture.shape[0]])
+    pieces, masks, _ = PersonCrops(side)(picture.expand(1, 3, 2, *picture.shape), [torch.tensor(boxes).float() / picture.shape[0]])
     assert torch.equal(pieces[:, 0, 0], pieces[:, 2, 1])
     return pieces[:, 0, 0], masks[:, 0, 0]
 
@@ -430,6 +430,16 @@ def test_a_mask_tells_whose_piece_it_is():
     _, masks = cut(torch.zeros(41, 41), [30, 19, 37, 22], [16, 16, 25, 25], side=9)
     assert masks[0].sum() == masks[0][1:8, 3:6].sum() == 7 * 3  # 7 pixels away from the middle and 3 across
     assert masks[1].all()
+
+
+def test_where_a_piece_is_knows_distance_and_extents_but_no_side():
+    boxes = torch.tensor([[40, 17, 50, 23], [10, 17, 20, 23], [27, 30, 33, 40], [27, 17, 33, 23], [55, 35, 60, 40]]).float()
+    where = PersonCrops(24).describe(boxes / torch.tensor([60, 40, 60, 40]), torch.tensor([60.0, 40.0]))
+    diagonal = (30**2 + 20**2) ** 0.5
+    assert torch.allclose(where[:, 0], torch.tensor([15, 15, 15, 0, (27.5**2 + 17.5**2) ** 0.5]) / diagonal, atol=1e-5)
+    # ten pixels away from the middle and six across, whichever way that is
+    assert torch.allclose(where[:3, 1:], torch.tensor([10 / 6, 1.0]).log().expand(3, 2), atol=1e-5)
+    assert where.isfinite().all()
 
 
 def test_a_mirrored_picture_gives_a_mirrored_piece():

@@ -52,10 +52,10 @@ class ActionModel(nn.Module):
             return self.head.describe(self.backbone(self.inputs(frames)), boxes)
         if not sum(map(len, boxes)):  # normalisation cannot do without anybody: the whole of one window, and no row of it
             return self.features(frames[:1], [frames.new_tensor([WHOLE_PICTURE])])[:0]
-        pieces, masks = self.crops(frames, boxes)
+        pieces, masks, where = self.crops(frames, boxes)
         seen = self.inputs(pieces)
         masks = nn.functional.interpolate(masks[:, 0], seen.shape[3:])[:, None].expand(-1, -1, seen.shape[2], -1, -1)
-        return self.head.describe(self.backbone(torch.cat([seen, masks], dim=1)), boxes)
+        return self.head.describe(self.backbone(torch.cat([seen, masks], dim=1)), boxes, where)
 
     def parts(self) -> list[nn.Module]:
         """From the input to the output: stem, stages that have parameters, head. Together they hold each parameter once."""
@@ -94,8 +94,8 @@ def build_model(
     """The model `name` with random weights.
 
     spatial_stride: pixels per cell of the map that the head reads. classifier, hidden, dropout: of the head (heads.py); roi_size,
-    context, scene: of RoIHead; crop_px: side of PersonCrops. channels, size, mean, std: see Inputs; difference_std: there, None is
-    std, as models had it that were made before it. backbone: the backbone's own arguments.
+    context, scene: of RoIHead; crop_px: side of PersonCrops. channels, size, mean, std: see Inputs; difference_std: also
+    there, None is std, as models had it that were made before it. backbone: the backbone's own arguments.
     ValueError for a spatial stride that the backbone cannot have.
     """
     cut = PersonCrops(crop_px) if head == "crop" else None

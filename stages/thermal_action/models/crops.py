@@ -25,22 +25,38 @@ class PersonCrops(nn.Module):
         super().__init__()
         self.side = side
 
-    def forward(self, frames: Tensor, boxes: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, frames: Tensor, boxes: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """frames [B, 3, T, H, W] whose channels repeat one, boxes: B tensors [N_i, 4] in [0, 1] ->
-        pieces [sum N_i, 3, T, side, side] and masks [sum N_i, 1, 1, side, side]."""
+        pieces [sum N_i, 3, T, side, side], masks [sum N_i, 1, 1, side, side] and where each is (see `describe`)."""
         picture = frames.new_tensor([frames.shape[4], frames.shape[3]])
         owner = torch.cat([box.new_full((len(box),), index, dtype=torch.long) for index, box in enumerate(boxes)])
-        places, masks = self.places(torch.cat(boxes).to(frames.dtype), picture)
+        joined = torch.cat(boxes).to(frames.dtype)
+        places, masks = self.places(joined, picture)
         # all frames of a window are cut alike, so they are the channels of one picture
         pieces = grid_sample(frames[owner, 0], 2 * places / picture - 1, padding_mode="border", align_corners=False)
-        return pieces[:, None].expand(-1, frames.shape[1], -1, -1, -1), masks[:, None, None]
+        pieces = pieces[:, None].expand(-1, frames.shape[1], -1, -1, -1)
+        return pieces, masks[:, None, None], self.describe(joined, picture)
+
+    def describe(self, boxes: Tensor, picture: Tensor) -> Tensor:
+        """Boxes [N, 4], (W, H) -> [N, 3]: the distance from the picture's middle (1 at its corners), for who stands is seen from
+        above in it and from the side at the rim; logarithm of the box's extent away from the middle and across (1 is a quarter
+        of the piece)."""
+        away, distance = self.directions(boxes, picture)
+        size = sizes(boxes) * picture
+        extents = torch.stack([(away.abs() * size).sum(dim=1), (away.abs().flip(1) * size).sum(dim=1)], dim=1)
+        return torch.cat([2 * distance / picture.norm(), (4 * extents / self.side).clamp(min=0.1).log()], dim=1)
+
+    def directions(self, boxes: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors [N, 2] from the picture's middle to those of the boxes, and how far these are, [N, 1] pixels."""
+        away = (centres(boxes) - 0.5) * picture
+        distance = away.norm(dim=1, keepdim=True)
+        below = away.new_tensor([0.0, 1.0])
+        return torch.where(distance > BELOW_CAMERA_PX, away / distance.clamp(min=BELOW_CAMERA_PX), below), distance
 
     def places(self, boxes: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes [N, 4], (W, H) -> where each pixel of the pieces lies, [N, side, side, 2] x, y in pixels, and the masks."""
         middle, half = centres(boxes) * picture, sizes(boxes) * picture / 2
-        away = middle - picture / 2
-        distance = away.norm(dim=1, keepdim=True)
-        away = torch.where(distance > BELOW_CAMERA_PX, away / distance.clamp(min=BELOW_CAMERA_PX), away.new_tensor([0.0, 1.0]))
+        away, _ = self.directions(boxes, picture)
         beside = torch.stack([away[:, 1], -away[:, 0]], dim=1)
         steps = torch.arange(self.side, device=boxes.device, dtype=boxes.dtype) + (1 - self.side) / 2
         offsets = steps[:, None, None] * away[:, None, None] + steps[:, None] * beside[:, None, None]

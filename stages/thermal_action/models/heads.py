@@ -94,11 +94,11 @@ class CropHead(ClipHead):
     """One row a person, whose piece of the frames (crops.py) was all that the network saw; the box tells where that is."""
 
     def __init__(self, in_channels: int, num_classes: int, **options):
-        super().__init__(in_channels, num_classes, more=4, **options)
+        super().__init__(in_channels, num_classes, more=4 + 3, **options)
 
-    def describe(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
-        """As Head.describe, but the maps are those of sum N_i pieces."""
-        return torch.cat([self.pool(maps), describe_boxes(torch.cat(boxes)).float()], dim=1)
+    def describe(self, maps: list[Tensor], boxes: list[Tensor], where: Tensor) -> Tensor:
+        """As Head.describe, but the maps are those of sum N_i pieces; where: [sum N_i, 3] of PersonCrops.describe."""
+        return torch.cat([self.pool(maps), describe_boxes(torch.cat(boxes)).float(), where.float()], dim=1)
 
 
 class RoIHead(Head):
