@@ -38,7 +38,7 @@ class TinyBackbone(nn.Module):
 def make_model(seed=0):
     torch.manual_seed(seed)
     head = RoIHead(4, 3, classifier="linear", hidden=4, roi_size=2, context=2.0, scene=True, dropout=0.1)
-    return ActionModel(Inputs(("temperature",), None, 0.0, 1.0), TinyBackbone(), head)
+    return ActionModel(Inputs(("temperature",), None, 0.0, 1.0, 1.0), TinyBackbone(), head)
 
 
 class Run:
