@@ -5,7 +5,7 @@ in   a YAML file: the name of each variant and its parameters as `dvc exp run -S
 out  experiments <variant>-s<seed>, with folds <variant>-s<seed>-f<fold>
 run  python benchmarks/sweep.py benchmarks/variants.yaml [variant ...] --seeds 0 1 2 [--pipeline pipelines/transfer]
 
-With --pipeline the seeds are that pipeline's: what it starts from is trained once.
+With --pipeline a seed is both pipelines': each starts from a model of its own, and all folds of a seed from the same.
 
 Each runs in a temporary clone (`--temp`): the working tree stays as it is, and the path of an archive must be absolute.
 Experiments that exist are skipped: a sweep that was interrupted goes on, inside a training too. By hand it is a loop of
@@ -46,7 +46,7 @@ def list_runs(variants: dict[str, list[str]], seeds: list[int], pipeline: str) -
     default = YAML(typ="safe").load(Path(pipeline, "params.yaml"))["coco"]["folds"]
     for seed in seeds:
         for variant, parameters in variants.items():
-            seeded = [*parameters, f"{own}train.seed={seed}"]
+            seeded = [*parameters, *dict.fromkeys([f"train.seed={seed}", f"{own}train.seed={seed}"])]
             folds = int(next((entry.rpartition("=")[2] for entry in reversed(parameters)
                               if entry.startswith(f"{own}coco.folds=")), default))
             for fold in range(folds):

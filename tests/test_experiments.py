@@ -89,14 +89,14 @@ def test_a_sweep_runs_each_seed_and_fold_once_and_leaves_the_working_tree_alone(
     assert "no variant long" in sweep(swept, "long", check=False)
 
 
-def test_seeds_and_folds_are_those_of_the_pipeline_that_is_scored(monkeypatch):
-    # else every seed would train anew what all of them start from
+def test_a_seed_is_both_pipelines_and_folds_are_those_of_the_one_that_is_scored(monkeypatch):
+    # else the spread over seeds would leave out that of what they start from, which is larger
     monkeypatch.chdir(ROOT)
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     own = "pipelines/transfer/params.yaml:"
     runs = dict(import_module("sweep").list_runs({"v": ["train.epochs=6", f"{own}coco.folds=2"]}, [0, 1], "pipelines/transfer"))
     assert list(runs) == ["v-s0-f0", "v-s0-f1", "v-s1-f0", "v-s1-f1"]
-    assert runs["v-s1-f0"] == ["train.epochs=6", f"{own}coco.folds=2", f"{own}train.seed=1", f"{own}coco.fold=0"]
+    assert runs["v-s1-f0"] == ["train.epochs=6", f"{own}coco.folds=2", "train.seed=1", f"{own}train.seed=1", f"{own}coco.fold=0"]
 
 
 def test_the_table_scores_all_folds_as_one_side_and_tells_the_spread_over_seeds(swept, hits):

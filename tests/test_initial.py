@@ -309,6 +309,7 @@ def test_another_normalisation_is_told(tmp_path):
     look = {"difference_std": 0.05, **KINETICS}
     report = start(build(), "checkpoint", our_file(tmp_path / "best.pt", build(), **look))
     assert "difference_std 0.05, model.input has mean 0.45, std 0.225, difference_std 0.225" in report["warnings"][0]
+    assert start(build(difference_std=0.056), "checkpoint", tmp_path / "best.pt")["warnings"]
     assert not start(build(difference_std=0.05), "checkpoint", tmp_path / "best.pt")["warnings"]
 
 

@@ -18,7 +18,7 @@ class Inputs(nn.Module):
     foreground: the frame without what stays, its pixel's median over the window, / std. Who lies still all the while vanishes
         from it, so it goes beside the temperature, not in its place.
     difference: the frame without the one before (0 at the first), / difference_std: motion. It is several times smaller than
-        what people stand out by, and a network that sees it on the same scale learns to look at shapes alone.
+        what people stand out by, so it has a scale of its own.
     size: (rows, cols) of the picture after bilinear resampling; None leaves it as the sensor gave it.
     """
 

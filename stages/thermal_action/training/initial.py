@@ -3,6 +3,7 @@
 Nothing starts half: the backbone loads as a whole, each tensor by name and shape, or the training stops and says what differs.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -221,7 +222,7 @@ def compare_look(model: ActionModel, look: Mapping[str, Any]) -> list[str]:
     if look.get("difference_std") is not None:
         theirs["difference_std"] = look["difference_std"]
     ours = {name: getattr(model.inputs, name) for name in theirs}
-    if all(abs(theirs[name] - ours[name]) < 0.01 for name in theirs):
+    if all(math.isclose(theirs[name], ours[name], rel_tol=0.02) for name in theirs):
         return []
     theirs, ours = (", ".join(f"{name} {value}" for name, value in look.items()) for look in (theirs, ours))
     return [f"the weights were trained with {theirs}, model.input has {ours}"]

@@ -52,6 +52,8 @@ STEP_S = 30.0
 WALKING_SPEED_M_S = (0.7, 1.25)
 # how many small movements a person makes where another makes one, from and to; who makes more makes larger ones
 RESTLESS = (0.3, 2.0)
+# where who watches from the door stands, on the way from the middle to the door: where the picture ends, 0.45, legs are left
+DOORWAY = (0.36, 0.46)
 
 
 class Tally:
@@ -546,10 +548,13 @@ class Resident(Actor):
 
 
 class Visitor(Actor):
-    """A carer: comes, stands by or helps, goes. `presence` is the share of the time spent in the room."""
+    """A carer: comes, stands by or helps, or only watches from the door, and goes.
 
-    def begin(self, presence: float, resident: Resident) -> None:
-        self.presence, self.resident = presence, resident
+    `presence` is the share of the time spent in the room, `doorway` the share of visits spent at the door.
+    """
+
+    def begin(self, presence: float, doorway: float, resident: Resident) -> None:
+        self.presence, self.doorway, self.resident = presence, doorway, resident
         self.door = self.room.door
         self.time = float(self.rng.uniform(-50, 50 / max(presence, 0.01) - 50))
 
@@ -562,14 +567,19 @@ class Visitor(Actor):
     def visit(self, stay: float) -> None:
         end = max(self.time, 0.0) + stay
         self.appear(self.time, *self.door, float(np.arctan2(-self.door[1], -self.door[0])))
-        self.walk_to(*self.post())
+        watches = self.doorway > 0 and self.rng.random() < self.doorway
+        self.walk_to(*(self.threshold() if watches else self.post()))
         while self.time < end:
-            if self.resident_down() and self.rng.random() < 0.6:
+            if not watches and self.resident_down() and self.rng.random() < 0.6:
                 self.help()
             else:
                 self.stand_by(self.rng.uniform(6, 20))
         self.walk_to(*self.door)
         self.go(WALKING, 0.1, gait=0.0)
+
+    def threshold(self) -> tuple[float, float]:
+        share = self.rng.uniform(*DOORWAY)
+        return share * self.door[0], share * self.door[1]
 
     def post(self) -> tuple[float, float]:
         """A place to stand and watch from, rather at the picture's edge and not on top of the resident."""
@@ -619,12 +629,13 @@ class Visitor(Actor):
 class Script:
     """The people of one session, written ahead in fixed steps so that the same seed gives the same play."""
 
-    def __init__(self, seed: list[int], room: Room, labels: Sequence[str], tally: Tally, people: int, presence: float):
+    def __init__(self, seed: list[int], room: Room, labels: Sequence[str], tally: Tally, people: int, presence: float,
+                 doorway: float):
         self.resident = Resident(np.random.default_rng([*seed, 1]), room, tally, labels)
         self.resident.begin()
         self.visitors = [Visitor(np.random.default_rng([*seed, 2 + k]), room, tally, labels) for k in range(people - 1)]
         for visitor in self.visitors:
-            visitor.begin(presence, self.resident)
+            visitor.begin(presence, doorway, self.resident)
         self.written = 0.0
 
     @property
