@@ -18,10 +18,7 @@ from thermal_action.keyframes import read_keyframes
 from thermal_action.raw import PayloadFormat, RawStore, ordered_frames
 from thermal_action.recordings import PixelRepair
 from thermal_action.sources.simulator import SimulatorSource
-from thermal_action.sources.simulator.body import Figure, draw_person, joints, lying, propped, standing
-from thermal_action.sources.simulator.camera import NOISE_RADIUS_PX, NOISE_STD_C, PACKET_PX, Camera
-from thermal_action.sources.simulator.room import BACKGROUND_MEDIAN_C, BACKGROUND_P1_C, BACKGROUND_P99_C, Room
-from thermal_action.sources.simulator.script import (
+from thermal_action.sources.simulator.actions import (
     ACTIONS,
     CROUCHING,
     LYING_BED,
@@ -30,9 +27,12 @@ from thermal_action.sources.simulator.script import (
     RISK_TRANSITION,
     STANDING,
     WALKING,
-    Resident,
     Tally,
 )
+from thermal_action.sources.simulator.body import Figure, draw_person, joints, lying, propped, standing
+from thermal_action.sources.simulator.camera import NOISE_RADIUS_PX, NOISE_STD_C, PACKET_PX, Camera
+from thermal_action.sources.simulator.resident import Resident
+from thermal_action.sources.simulator.room import BACKGROUND_MEDIAN_C, BACKGROUND_P1_C, BACKGROUND_P99_C, Room
 
 SEVEN = ["sitting", "standing", "walking", "lying down-lying with risk", "lying down-lying on the bed/couch",
          "transition-normal transition", "transition-lying with risk transition"]

@@ -13,8 +13,8 @@ import numpy as np
 from thermal_action import InputError
 from thermal_action.keyframes import Keyframe
 from thermal_action.raw import PayloadFormat, Progress, RawFrame, RawRecording, RawStore
+from thermal_action.sources.simulator.actions import ACTIONS
 from thermal_action.sources.simulator.camera import ZERO_C_IN_DK, Camera
-from thermal_action.sources.simulator.script import ACTIONS
 from thermal_action.sources.simulator.take import Annotator, Block, Take
 
 # Monday 2026-01-05, 07:00 UTC: when the first device starts. A fixed date: nothing of a fetch depends on the clock.

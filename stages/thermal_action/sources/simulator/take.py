@@ -7,10 +7,12 @@ from functools import cached_property
 import numpy as np
 
 from thermal_action.keyframes import Annotation
+from thermal_action.sources.simulator.actions import Tally
+from thermal_action.sources.simulator.actor import Actor
 from thermal_action.sources.simulator.body import Patches, draw_person
 from thermal_action.sources.simulator.camera import LOST_DK, PACKET_PX, Arrivals, Camera, Sensor, receive_frames
 from thermal_action.sources.simulator.room import VISIBLE_RESIDUE_C, Furniture, HotObject, Residue, Room
-from thermal_action.sources.simulator.script import Actor, Script, Tally
+from thermal_action.sources.simulator.script import Script
 
 BLOCK_FRAMES = 64
 # an annotator sees a person where the picture is this much warmer than without them (C)
