@@ -80,8 +80,12 @@ def read_experiments(folder: str, variants: list[str], all_commits: bool) -> lis
     """The finished experiments of the pipeline in `folder`, of these variants or of all, oldest first."""
     shown = json.loads(ask(sys.executable, "-m", "dvc", "exp", "show", "--json", *["--all-commits"] * all_commits))
     found = []
-    for entry in (experiment["revs"][0] for commit in shown for experiment in commit["experiments"] or []):
+    for experiment in (experiment for commit in shown for experiment in commit["experiments"] or []):
+        entry = experiment["revs"][0]
         if variants and variant_of(entry["name"]) not in variants:
+            continue
+        if (experiment["executor"] or {}).get("state") == "running":  # it shows the numbers of the commit that it began at
+            warn(f"{entry['name']} is still running, or was killed")
             continue
         data = entry["data"] or {}
         metrics = data.get("metrics", {}).get(f"{folder}metrics/evaluate.json", {}).get("data")

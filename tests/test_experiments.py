@@ -146,6 +146,17 @@ def test_training_on_simulation_and_then_on_recordings_is_one_experiment(swept):
     clone.run("git", "checkout", ".")
 
 
+def test_an_experiment_that_is_still_running_is_left_out(monkeypatch, capsys):
+    # until it ends it shows the numbers of the commit that it began at
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    experiments = import_module("experiments")
+    data = {"timestamp": None, "metrics": {"metrics/evaluate.json": {"data": {"model": {"top1": 1.0}}}}}
+    running = {"revs": [{"name": "v-s0", "rev": "0" * 40, "data": data}], "executor": {"state": "running"}}
+    monkeypatch.setattr(experiments, "ask", lambda *_: json.dumps([{"experiments": None}, {"experiments": [running]}]))
+    assert experiments.read_experiments("", [], all_commits=False) == []
+    assert "v-s0 is still running" in capsys.readouterr().err
+
+
 def test_experiments_of_one_name_with_other_parameters_are_refused(swept):
     # the mean of two different things would stand in the table under one name
     swept.run("dvc", "exp", "remove", "short-s1-f1")
