@@ -37,7 +37,6 @@ ACTIONS: dict[str, tuple[float, tuple[float, float]]] = {
     CROUCHING: (0.009, (3, 6)),
     OTHER: (0.012, (4, 8)),
 }
-# the script is written in steps of this many seconds, visitors one step behind the resident
 
 
 class Tally:
