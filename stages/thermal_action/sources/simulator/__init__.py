@@ -60,7 +60,6 @@ class SimulatorSource:
     keyframe_interval_s: mean time between keyframes (0.2 to 60); they are jittered, and always on a whole frame.
     people: most people in a room at once, one resident and carers (1 to 4).
     visits: share of the time that each carer is in the room (0 to 0.95).
-    doorway: share of those visits spent in the doorway, where a standing person is half out of the picture (0 to 1).
     packet_loss: mean share of frames that arrive cut (0 to 0.35); two in five sessions have a bad link and carry all of it.
     payload: dtype of `frame_data`, int16 deci-Kelvin or float32 C, in base64 of a zlib stream.
     class_weights: action -> wanted share of the person boxes (0 and up, any scale); actions not named keep their default,
@@ -71,8 +70,8 @@ class SimulatorSource:
     """
 
     def __init__(self, *, seed: int, rooms: int, sessions: int, recordings: int, seconds: float, rows: int, cols: int, fps: float,
-                 keyframe_interval_s: float, people: int, visits: float, doorway: float, packet_loss: float,
-                 payload: str, class_weights: dict[str, float], balance: float, classes: Sequence[str], buffer_frames: int):
+                 keyframe_interval_s: float, people: int, visits: float, packet_loss: float, payload: str,
+                 class_weights: dict[str, float], balance: float, classes: Sequence[str], buffer_frames: int):
         unknown = [name for name in [*classes, *class_weights] if name not in ACTIONS]
         if unknown:
             raise InputError(f"the simulator does not know the action {unknown[0]!r}: use some of {', '.join(ACTIONS)}")
@@ -82,7 +81,7 @@ class SimulatorSource:
         self.weights = {name: weight and weight ** (1 - balance) for name, weight in weights.items()}
         self.seed, self.rooms, self.sessions, self.recordings, self.seconds = seed, rooms, sessions, recordings, float(seconds)
         self.rows, self.cols, self.fps, self.keyframe_interval_s = rows, cols, float(fps), float(keyframe_interval_s)
-        self.people, self.visits, self.doorway, self.packet_loss = people, float(visits), float(doorway), float(packet_loss)
+        self.people, self.visits, self.packet_loss = people, float(visits), float(packet_loss)
         self.payload = PayloadFormat("base64", "zlib", payload)
         self.classes, self.buffer_frames = list(classes), buffer_frames
 
@@ -90,8 +89,8 @@ class SimulatorSource:
         return {"simulator": VERSION, "seed": self.seed, "rooms": self.rooms, "sessions": self.sessions,
                 "recordings": self.recordings, "seconds": self.seconds, "rows": self.rows, "cols": self.cols, "fps": self.fps,
                 "keyframe_interval_s": self.keyframe_interval_s, "people": self.people, "visits": self.visits,
-                "doorway": self.doorway, "packet_loss": self.packet_loss, "payload": self.payload.dtype, "weights": self.weights,
-                "classes": self.classes, "buffer_frames": self.buffer_frames}
+                "packet_loss": self.packet_loss, "payload": self.payload.dtype, "weights": self.weights, "classes": self.classes,
+                "buffer_frames": self.buffer_frames}
 
     def fetch(self, store: RawStore, progress: Progress) -> None:
         """Renders every recording that the store does not hold yet; `progress(n)` after n more frames."""
@@ -124,7 +123,7 @@ class SimulatorSource:
         loss = self.packet_loss / BAD_LINK_SHARE * np.random.default_rng([self.seed, room, session, 96]).uniform(0.8, 1.2)
         return Take(camera=camera, device_seed=[self.seed, room], seed=[self.seed, room, session], labels=self.classes,
                     weights=self.weights, luck=self.seed * 0.37 + place, people=self.people,
-                    presence=self.visits, doorway=self.doorway, fps=self.fps, loss=min(loss, 0.9) if bad else 0.0,
+                    presence=self.visits, fps=self.fps, loss=min(loss, 0.9) if bad else 0.0,
                     bad_link=bad and self.packet_loss > 0)
 
     def missing_cuts(self, store: RawStore, room: int, session: int, progress: Progress) -> list[Cut]:

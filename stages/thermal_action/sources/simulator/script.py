@@ -17,13 +17,12 @@ STEP_S = 30.0
 class Script:
     """The people of one session, written ahead in fixed steps so that the same seed gives the same play."""
 
-    def __init__(self, seed: list[int], room: Room, labels: Sequence[str], tally: Tally, people: int, presence: float,
-                 doorway: float):
+    def __init__(self, seed: list[int], room: Room, labels: Sequence[str], tally: Tally, people: int, presence: float):
         self.resident = Resident(np.random.default_rng([*seed, 1]), room, tally, labels)
         self.resident.begin()
         self.visitors = [Visitor(np.random.default_rng([*seed, 2 + k]), room, tally, labels) for k in range(people - 1)]
         for visitor in self.visitors:
-            visitor.begin(presence, doorway, self.resident)
+            visitor.begin(presence, self.resident)
         self.written = 0.0
 
     @property

@@ -66,13 +66,12 @@ class Take:
     """A session. `seed` and `day` decide everything; `device_seed` what stays with the device and its room."""
 
     def __init__(self, *, camera: Camera, device_seed: list[int], seed: list[int], labels: Sequence[str],
-                 weights: dict[str, float], luck: float, people: int, presence: float, doorway: float, fps: float, loss: float,
-                 bad_link: bool):
+                 weights: dict[str, float], luck: float, people: int, presence: float, fps: float, loss: float, bad_link: bool):
         self.camera, self.seed = camera, seed
         layout, day = np.random.default_rng([*device_seed, 0]), np.random.default_rng([*seed, 0])
         self.room = Room(camera, layout, day)
         self.sensor = Sensor(camera, np.random.default_rng([*device_seed, 1]), day, self.room.ambient_c)
-        self.script = Script([*seed, 1], self.room, labels, Tally(weights, luck), people, presence, doorway)
+        self.script = Script([*seed, 1], self.room, labels, Tally(weights, luck), people, presence)
         self.residues: list[Residue] = []
         pixels = camera.rows * camera.cols
         self.arrivals = receive_frames([*seed, 2], fps=fps, pixels=pixels, loss=loss, bad=bad_link, block=BLOCK_FRAMES)

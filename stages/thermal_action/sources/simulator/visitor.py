@@ -16,18 +16,12 @@ from thermal_action.sources.simulator.actions import (
 from thermal_action.sources.simulator.actor import Actor
 from thermal_action.sources.simulator.resident import Resident
 
-# where who watches from the door stands, on the way from the middle to the door: where the picture ends, 0.45, legs are left
-DOORWAY = (0.36, 0.46)
-
 
 class Visitor(Actor):
-    """A carer: comes, stands by or helps, or only watches from the door, and goes.
+    """A carer: comes, stands by or helps, goes. `presence` is the share of the time spent in the room."""
 
-    `presence` is the share of the time spent in the room, `doorway` the share of visits spent at the door.
-    """
-
-    def begin(self, presence: float, doorway: float, resident: Resident) -> None:
-        self.presence, self.doorway, self.resident = presence, doorway, resident
+    def begin(self, presence: float, resident: Resident) -> None:
+        self.presence, self.resident = presence, resident
         self.door = self.room.door
         self.time = float(self.rng.uniform(-50, 50 / max(presence, 0.01) - 50))
 
@@ -40,19 +34,14 @@ class Visitor(Actor):
     def visit(self, stay: float) -> None:
         end = max(self.time, 0.0) + stay
         self.appear(self.time, *self.door, float(np.arctan2(-self.door[1], -self.door[0])))
-        watches = self.doorway > 0 and self.rng.random() < self.doorway
-        self.walk_to(*(self.threshold() if watches else self.post()))
+        self.walk_to(*self.post())
         while self.time < end:
-            if not watches and self.resident_down() and self.rng.random() < 0.6:
+            if self.resident_down() and self.rng.random() < 0.6:
                 self.help()
             else:
                 self.stand_by(self.rng.uniform(6, 20))
         self.walk_to(*self.door)
         self.go(WALKING, 0.1, gait=0.0)
-
-    def threshold(self) -> tuple[float, float]:
-        share = self.rng.uniform(*DOORWAY)
-        return share * self.door[0], share * self.door[1]
 
     def post(self) -> tuple[float, float]:
         """A place to stand and watch from, rather at the picture's edge and not on top of the resident."""
