@@ -79,14 +79,14 @@ def test_nearest_keyframe_takes_the_overlapping_person_then_the_closest():
     assert nearest_keyframe(train, labels, places(person(0, 3, (0.21, 0.0, 0.4, 0.2))), 3).argmax() == 1  # no overlap at all
 
 
-def test_nearest_keyframe_ranks_the_rest_by_frequency_but_leaves_ties_of_a_clip_alone():
+def test_nearest_keyframe_ranks_the_rest_by_frequency_and_names_a_clip_of_two_as_its_truth_is():
     left, right = (0.0, 0.0, 0.2, 0.2), (0.5, 0.5, 0.9, 0.9)
     train = places(person(0, 0, left), person(0, 0, right), *(person(1 + number, 900 + number) for number in range(6)))
     labels = np.array([0, 1, 1, 1, 1, 3, 3, 2])
     answer = nearest_keyframe(train, labels, places(person(0, 1, left), person(0, 1, right)), 4)
     assert answer.sum(axis=1) == pytest.approx([1, 1])
     assert np.argsort(-answer[0], kind="stable").tolist() == [0, 1, 3, 2]
-    assert score_clips(answer, np.array([0, 1]), np.zeros(2, int)).top1 == 1.0  # both labels are as likely: the lowest id
+    assert score_clips(answer, np.array([0, 1]), np.zeros(2, int)).top1 == 1.0  # of two actions the lower id
 
 
 def by_position(count: int, seed: int) -> tuple[Places, np.ndarray]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from thermal_action.scoring.classification import (
-    average_in_clips,
+    answer_clips,
     precision_recall,
     reliability,
     score_classification,
@@ -79,23 +79,30 @@ def test_likelihood_in_nats_and_finite_when_wrong_and_certain():
     assert score_classification(np.array([[1.0, 0.0]]), np.array([1])).negative_log_likelihood == pytest.approx(27.631, abs=1e-3)
 
 
-def test_a_clip_takes_the_most_frequent_label_and_the_mean_of_its_persons():
+def test_a_clip_takes_the_most_frequent_label_and_is_answered_by_the_most_frequent_answer():
     clips = np.array([7, 7, 7, 3, 3])
     labels = np.array([2, 1, 2, 2, 1])
-    probabilities = np.array([[0.1, 0.0, 0.9], [0.6, 0.4, 0.0], [0.6, 0.4, 0.0], [0.0, 0.3, 0.7], [0.0, 0.9, 0.1]])
-    ids, averaged = average_in_clips(probabilities, clips)
+    probabilities = np.array([[0.1, 0.0, 0.9], [0.6, 0.4, 0.0], [0.5, 0.3, 0.2], [0.0, 0.4, 0.6], [0.0, 0.1, 0.9]])
+    ids, answers = answer_clips(probabilities, clips)
     assert ids.tolist() == [3, 7]
-    assert averaged[1] == pytest.approx([1.3 / 3, 0.8 / 3, 0.9 / 3])
-    # clip 3 is a tie of 1 and 2: the lowest id is its label, and the mean says 1; clip 7 is 2, and the mean says 0
+    assert answers == pytest.approx(np.array([[0.0, 0.25, 0.75], [0.55, 0.35, 0.1]]))
+    # clip 3 is a tie of 1 and 2: the lowest id is its label, and both persons say 2; clip 7 is 2, and two of three say 0
     scores = score_clips(probabilities, labels, clips)
-    assert scores.confusion.tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 0]]
+    assert scores.confusion.tolist() == [[0, 0, 0], [0, 0, 1], [1, 0, 0]]
 
 
-def test_a_tie_in_a_clip_goes_to_the_lowest_id_whatever_the_order_of_its_persons():
-    answers = 0.9 * np.eye(3)[[2, 0, 1]] + 0.1 / 3
-    for order in ([0, 1, 2], [1, 0, 2], [2, 1, 0], [2, 0, 1]):
-        _, averaged = average_in_clips(answers[order], np.zeros(3, int))
-        assert averaged.argmax() == 0 and averaged[0, 0] == averaged[0, 1] == averaged[0, 2]
+def test_persons_who_are_all_named_rightly_make_a_clip_that_is_named_rightly():
+    """However sure each is: of two actions the lower id is the clip's, in the truth and in the answer."""
+    probabilities = np.array([[0.4, 0.35, 0.25], [0.05, 0.05, 0.9]])
+    for order in ([0, 1], [1, 0]):
+        scores = score_clips(probabilities[order], np.array([0, 2])[order], np.zeros(2, int))
+        assert scores.confusion[0, 0] == 1
+
+
+def test_a_model_that_answers_once_for_all_persons_of_a_clip_keeps_its_answer():
+    once = np.array([[0.2, 0.5, 0.3], [0.7, 0.2, 0.1]])
+    _, answers = answer_clips(np.repeat(once, 3, axis=0), np.repeat([0, 1], 3))
+    assert answers == pytest.approx(once)
 
 
 def test_precision_and_recall_start_with_the_most_certain():

@@ -113,13 +113,20 @@ def expected_calibration_error(gathered: Reliability) -> float:
     return float(np.average(distance, weights=gathered.count[filled]))
 
 
-def average_in_clips(probabilities: np.ndarray, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean probabilities of the persons of each clip: (clip ids [K] ascending, float [K, C])."""
-    ids, members = np.unique(clips, return_inverse=True)
-    sums = np.zeros((len(ids), probabilities.shape[1]))
-    np.add.at(sums, members, probabilities)
-    # rounded, so that the order of summation decides no tie
-    return ids, np.round(sums / np.bincount(members)[:, None], 12)
+def answer_clips(probabilities: np.ndarray, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What the persons of each clip together say: (clip ids [K] ascending, float [K, C]).
+
+    A clip's answer is named as its truth is, by `clip_label` of its persons' likeliest actions, and is the mean over the
+    persons who say so. (A mean over all of them could name an action that none of them has, and would lose the tie of two
+    persons who are both named rightly.)
+    """
+    named = rank_classes(probabilities)[:, 0]
+    ids = np.unique(clips)
+    answers = np.empty((len(ids), probabilities.shape[1]))
+    for place, clip in enumerate(ids):
+        inside = clips == clip
+        answers[place] = probabilities[inside & (named == clip_label(named[inside]))].mean(axis=0)
+    return ids, answers
 
 
 def score_clips(probabilities: np.ndarray, labels: np.ndarray, clips: np.ndarray, bins: int = 15) -> ClassificationScores:
@@ -128,8 +135,8 @@ def score_clips(probabilities: np.ndarray, labels: np.ndarray, clips: np.ndarray
     A frame of two people has one label here, so half of its people cannot be wrong: use it only beside published
     clip scores.
     """
-    ids, averaged = average_in_clips(probabilities, clips)
-    return score_classification(averaged, np.array([clip_label(labels[clips == clip]) for clip in ids]), bins)
+    ids, answers = answer_clips(probabilities, clips)
+    return score_classification(answers, np.array([clip_label(labels[clips == clip]) for clip in ids]), bins)
 
 
 def precision_recall(scores: np.ndarray, positive: np.ndarray, positives: int | None = None) -> tuple[np.ndarray, np.ndarray]:
