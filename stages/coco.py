@@ -9,8 +9,9 @@ run  python stages/coco.py
 """
 
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 
@@ -19,18 +20,12 @@ from thermal_action.annotations import image_id
 from thermal_action.files import read_json, replacing_folder, write_json
 from thermal_action.keyframes import Keyframe, read_keyframe_folder
 from thermal_action.params import ActionNames, Field, read_params, run, section
-from thermal_action.recordings import Recording, nearest_frames, window_indices
+from thermal_action.recordings import Recording
 from thermal_action.segments import find_segments
 from thermal_action.splits import Split, SplitBy, Window, split_windows
+from thermal_action.windows import Windowing, nearest_frames
 
 RAW, FRAMES, ANNOTATIONS = Path("data/raw"), Path("data/frames"), Path("data/annotations")
-
-
-@section
-class WindowParams:
-    length: Annotated[int, Field(ge=2, le=1024)]  # frames
-    sampling: Literal["consecutive", "uniform_time"]
-    period_ms: Annotated[float, Field(gt=0, le=60_000)]  # of the clock of uniform_time
 
 
 @section
@@ -46,13 +41,13 @@ class Coco:
 
 
 def place_keyframes(recording: Recording, keyframes: list[Keyframe], classes: list[str],
-                    window: WindowParams) -> list[tuple[Keyframe, dict, Window]]:
+                    window: Windowing) -> list[tuple[Keyframe, dict, Window]]:
     """Each keyframe with its image entry (the nearest frame) and the span of its window."""
     timestamps = recording.timestamps
     placed = []
     indices = nearest_frames(timestamps, np.array([keyframe.data_time for keyframe in keyframes]))
     for keyframe, index in zip(keyframes, indices.tolist(), strict=True):
-        frames = window_indices(timestamps, index, window.length, window.sampling, window.period_ms)
+        frames = window.frames(timestamps, index)
         image = {"id": image_id(keyframe.data_id, keyframe.data_time), "sensor_id": keyframe.data_id,
                  "mac_address": keyframe.mac_address, "timestamp": keyframe.data_time, "width": recording.width,
                  "height": recording.height, "frame_idx": index,
@@ -93,7 +88,7 @@ def describe_split(placed: list, split: Split, classes: list[str], params: Coco)
 
 def main() -> None:
     classes = read_params("classes", ActionNames)
-    window, params = read_params("window", WindowParams), read_params("coco", Coco)
+    window, params = read_params("window", Windowing), read_params("coco", Coco)
     keyframes = read_keyframe_folder(RAW / "keyframes", classes)
     placed, spans, database = [], {}, {}
     for name, records in keyframes.items():
@@ -111,8 +106,7 @@ def main() -> None:
         raise InputError(f"the split by {params.split_by} gives {len(split.train)} training and {len(split.val)} validation "
                          "keyframes: change coco.val_fraction or coco.split_by")
 
-    info = {"window": {"length": window.length, "sampling": window.sampling, "period_ms": window.period_ms},
-            "split_by": params.split_by}
+    info = {"window": asdict(window), "split_by": params.split_by}
     train = to_coco([(k, image) for k, image, _ in placed if image["id"] in set(split.train)], classes, 0, info)
     val = to_coco([(k, image) for k, image, _ in placed if image["id"] in set(split.val)], classes,
                   len(train["annotations"]), info)

@@ -9,6 +9,7 @@ out  metrics/evaluate.json      scores of the model, the baselines and the fores
 run  python stages/evaluate.py
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +19,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from thermal_action import InputError, charts
+from thermal_action.annotations import read_windowing
 from thermal_action.dataset import ThermalActionDataset, collate_fn
-from thermal_action.files import read_json, replacing, replacing_folder, write_json
+from thermal_action.files import replacing, replacing_folder, write_json
 from thermal_action.params import Field, read_params, run, section
 from thermal_action.runtime import Runtime
 from thermal_action.scoring import baselines, reference, tables
@@ -49,15 +51,15 @@ class Evaluate:
 
 def open_sides(info: dict, cache_mb: int) -> tuple[ThermalActionDataset, ThermalActionDataset]:
     """Both sides, fed as the model was trained. InputError when the model belongs to other annotations."""
-    window, sides = info["window"], []
+    sides = []
     for path in (ANNOTATIONS / "train.json", ANNOTATIONS / "val.json"):
-        data = ThermalActionDataset(FRAMES, path, ThermalActionTransform(False, **info["transform"]), window["length"],
-                                    sampling=window["sampling"], period_ms=window["period_ms"], cache_mb=cache_mb,
+        windowing = read_windowing(path)
+        look = ThermalActionTransform(False, **info["transform"])
+        data = ThermalActionDataset(FRAMES, path, look, windowing, cache_mb=cache_mb,
                                     label_per="clip" if info["model"].get("head") == "clip" else "person")
         if not any(len(sample.boxes) for sample in data.samples):
             raise InputError(f"{path} has no person: change coco.split_by or coco.val_fraction and run `dvc repro`")
-        facts = {"classes": data.classes, "frame_size": list(data.frame_size),
-                 "window": read_json(path).get("info", {}).get("window")}
+        facts = {"classes": data.classes, "frame_size": list(data.frame_size), "window": asdict(windowing)}
         for name, fact in facts.items():
             if fact != info[name]:
                 raise InputError(f"{MODEL} was trained with {name} {info[name]}, but {path} has {fact}: run `dvc repro train`")

@@ -58,10 +58,10 @@ def open_data(model: Model, params: Train, runtime: Runtime, team: Team) -> Load
                         team=team, workers=runtime.workers, cache_mb=runtime.cache_mb)
 
 
-def start_network(model: Model, params: Train, classes: list[str], team: Team) -> tuple[ActionModel, dict]:
-    """The network, and the report on the weights that it starts from."""
+def start_network(shape: dict, params: Train, classes: list[str], team: Team) -> tuple[ActionModel, dict]:
+    """The network of arguments `shape`, and the report on the weights that it starts from."""
     torch.manual_seed(params.seed)
-    network = build_model(**architecture(model), num_classes=len(classes)).to(team.device)
+    network = build_model(**shape, num_classes=len(classes)).to(team.device)
     # rank 0 alone downloads and reads; the others take its weights
     report = initialise(network, params.init, classes=classes, scratch=SCRATCH) if team.first else None
     return team.align(network), team.share(report)
@@ -117,7 +117,8 @@ def log_epoch(live: Live, epoch: int, scalars: dict[str, float]) -> None:
 def learn(model: Model, params: Train, runtime: Runtime, team: Team) -> None:
     torch.set_num_threads(runtime.threads or max(1, torch.get_num_threads() // team.size))
     loaders = open_data(model, params, runtime, team)
-    network, origin = start_network(model, params, loaders.info["classes"], team)
+    shape = architecture(model, loaders.info["window"]["keyframe"])
+    network, origin = start_network(shape, params, loaders.info["classes"], team)
     start = {name: tensor.clone() for name, tensor in network.state_dict().items()} if params.init.keep else {}
     learner = build_learner(params, network, -(-len(loaders.train) // params.accumulate), team.device)
     stopping = EarlyStopping(params.patience, params.min_delta, params.monitor)
@@ -146,7 +147,7 @@ def learn(model: Model, params: Train, runtime: Runtime, team: Team) -> None:
                 listed = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
                 print(f"epoch {progress.epoch}/{params.epochs}  {listed}", flush=True)
     if team.first:
-        keep_model(model, params, loaders, learner, progress, origin, start)
+        keep_model(shape, params, loaders, learner, progress, origin, start)
         unfinished.discard()
 
 
@@ -166,7 +167,7 @@ def describe_start(loaders: Loaders, params: Train, origin: dict) -> None:
               f" {loaders.purged} that share frames with them are left out")
 
 
-def keep_model(model: Model, params: Train, loaders: Loaders, learner: Learner, progress: Progress, origin: dict,
+def keep_model(shape: dict, params: Train, loaders: Loaders, learner: Learner, progress: Progress, origin: dict,
                start: dict[str, torch.Tensor]) -> None:
     best, chosen = learner.final_model, progress.epoch
     if params.select == "inner":
@@ -175,7 +176,7 @@ def keep_model(model: Model, params: Train, loaders: Loaders, learner: Learner, 
     if params.init.keep:
         blend(best, start, params.init.keep)
     training = {"epochs": progress.epoch, "epoch": chosen, "select": params.select, "seed": params.seed, "init": origin}
-    save_model(BEST, best, {**loaders.info, "model": architecture(model), "training": training})
+    save_model(BEST, best, {**loaders.info, "model": shape, "training": training})
     windows, persons = len(loaders.train.dataset), int(loaders.label_counts.sum())
     print(f"train: {windows} windows with {persons} persons of {np.count_nonzero(loaders.label_counts)} classes,"
           f" {progress.epoch} epochs; {BEST} holds epoch {chosen}")

@@ -20,10 +20,12 @@ from thermal_action import InputError, checks
 from thermal_action.annotations import Sample, read_annotations
 from thermal_action.files import read_json, replacing_folder, write_json
 from thermal_action.params import Field, read_params, run, section
-from thermal_action.recordings import Recording, window_indices
+from thermal_action.recordings import Recording
 from thermal_action.verdict import Limits, judge_annotations, judge_frames, judge_split
+from thermal_action.windows import Windowing
 
 FRAMES, ANNOTATIONS, METRICS = Path("data/frames"), Path("data/annotations"), Path("metrics")
+
 
 @section
 class Validate:
@@ -69,16 +71,17 @@ def count_side(samples: list[Sample], classes: list[str]) -> dict:
     return {"images": len(samples), "persons": labels.total(), "classes": dict(labels)}
 
 
-def draw_samples(sides: dict[str, list[Sample]], classes: list[str], window: dict, folder: Path, number: int) -> None:
+def draw_samples(sides: dict[str, list[Sample]], classes: list[str], windowing: Windowing, folder: Path, number: int) -> None:
     """Pictures of `number` windows, every class in turn, rarest first."""
     from thermal_action.pictures import draw_window
 
     for rank, sample in enumerate(choose_samples([*sides["val"], *sides["train"]], number)):
         with Recording(FRAMES / f"{sample.recording}.h5") as recording:
             times = recording.timestamps
-            indices = window_indices(times, sample.frame_idx, window["length"], window["sampling"], window["period_ms"])
+            indices = windowing.frames(times, sample.frame_idx)
             seconds = (times[indices] - sample.timestamp) / 1000
-            draw_window(folder / f"{rank:02d}_{sample.image_id}.png", sample, recording.read(indices), seconds, classes)
+            draw_window(folder / f"{rank:02d}_{sample.image_id}.png", sample, recording.read(indices), seconds,
+                        windowing.position, classes)
 
 
 def choose_samples(samples: list[Sample], number: int) -> list[Sample]:
@@ -107,7 +110,7 @@ def main() -> None:
                + judge_split(sides, scans, info))
     verdict.counts["duplicate_frames"] = sum(entry["duplicate_frames"] for entry in recordings.values())
     with replacing_folder(METRICS / "validation") as folder:
-        draw_samples(sides, classes, info["window"], folder, params.num_samples)
+        draw_samples(sides, classes, Windowing(**info["window"]), folder, params.num_samples)
     write_json(METRICS / "dataset_stats.json", describe(sides, classes, scans, verdict.counts))
     write_json(METRICS / "validation_report.json", {"ok": not verdict.problems, "split_by": info["split_by"], **asdict(verdict)})
     for sentence in verdict.warnings:

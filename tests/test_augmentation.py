@@ -333,7 +333,7 @@ def test_a_guest_from_a_warm_room_is_as_warm_against_a_cold_one():
 
 def test_a_box_follows_its_person_wherever_in_the_box_he_is():
     frames = window_of((0.4, 0.35, 0.5, 0.5)).frames
-    assert follow(frames, CENTRE_BOX) == pytest.approx(np.tile([30, 20], (32, 1)), abs=1e-4)
+    assert follow(frames, CENTRE_BOX, 16) == pytest.approx(np.tile([30, 20], (32, 1)), abs=1e-4)
 
 
 def test_nobody_is_pasted_onto_somebody_and_crowds_take_nobody_in():

@@ -14,6 +14,7 @@ from thermal_action.files import read_json, write_json
 from thermal_action.recordings import write_recording
 from thermal_action.training.augmentation_examples import OFF
 from thermal_action.transforms import ROOM_C, ThermalActionTransform
+from thermal_action.windows import Windowing
 
 torch.set_num_threads(1)
 HEIGHT, WIDTH, FRAMES = 12, 20, 150
@@ -97,8 +98,9 @@ def test_augmentation_depends_on_seed_epoch_and_sample_alone(tmp_path, annotatio
 
 @pytest.mark.parametrize("cache_mb", [0, 1, 512])
 def test_cache_never_changes_what_is_read(tmp_path, annotations, cache_mb):
-    data = ThermalActionDataset(tmp_path, annotations, ThermalActionTransform(False, temperature_range=(0, 20)), 100,
-                                cache_mb=cache_mb, sampling="uniform_time", period_ms=250.0)
+    clock = Windowing(length=100, sampling="uniform_time", period_ms=250.0, keyframe=0.5)
+    data = ThermalActionDataset(tmp_path, annotations, ThermalActionTransform(False, temperature_range=(0, 20)), clock,
+                                cache_mb=cache_mb)
     for index in (1, 0, 2, 1):
         frames = data[index][0]
         expected = torch.from_numpy(data.window(index)).float()

@@ -12,8 +12,6 @@ from thermal_action.recordings import (
     PixelRepair,
     Recording,
     increasing,
-    nearest_frames,
-    window_indices,
     write_recording,
 )
 
@@ -139,26 +137,6 @@ def test_the_cheapest_increasing_choice_is_found():
         best = min(combinations(range(6), 3), key=lambda columns: sum(costs[range(3), columns]))
         assert increasing(costs) == list(best)
     assert increasing(np.zeros((0, 4))) == [] and increasing(np.zeros((2, 3))) == [0, 1]
-
-
-def test_a_window_is_32_before_the_keyframe_and_31_after():
-    window = window_indices(np.arange(1000) * 170, 500)
-    assert window.tolist() == list(range(468, 532)) and window[32] == 500
-
-
-def test_edges_repeat():
-    assert window_indices(np.arange(10) * 170, 1, 6).tolist() == [0, 0, 0, 1, 2, 3]
-    assert window_indices(np.arange(10) * 170, 9, 6).tolist() == [6, 7, 8, 9, 9, 9]
-    assert window_indices(np.array([5]), 0, 4, "uniform_time", 100).tolist() == [0, 0, 0, 0]
-
-
-def test_uniform_time_takes_the_frame_nearest_to_each_tick():
-    times = np.array([0, 100, 130, 160, 400, 500, 600])
-    assert window_indices(times, 4, 6, "uniform_time", 100).tolist() == [1, 3, 4, 4, 5, 6]
-
-
-def test_the_earlier_of_two_equally_near_frames_is_taken():
-    assert nearest_frames(np.array([0, 100, 200]), np.array([50, 51, -9, 999])).tolist() == [0, 1, 0, 2]
 
 
 def test_a_recording_travels_to_a_worker_process(tmp_path):

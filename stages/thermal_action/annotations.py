@@ -3,7 +3,7 @@
     images       id `<recording>_<ms>`, sensor_id, mac_address, timestamp, width (columns), height (rows), frame_idx
     annotations  id, image_id, bbox (normalised cx, cy, w, h), category_id, category_name, object_id
     context      image_id, bbox, category, subcategory, object_id: what is no person (a bed tells "on the bed" from "at risk")
-    info         the window every sample is: length, sampling, period_ms
+    info         the window every sample is (windows.Windowing)
 """
 
 from collections import Counter, defaultdict
@@ -15,6 +15,8 @@ import numpy as np
 
 from thermal_action import InputError
 from thermal_action.files import read_json
+from thermal_action.params import check_section
+from thermal_action.windows import Windowing
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,14 @@ def read_annotations(path: str | Path) -> tuple[list[Sample], list[str]]:
         context[entry["image_id"]].append((entry["category"], entry["subcategory"], corners(entry["bbox"])))
     samples = [to_sample(image, persons[image["id"]], context[image["id"]]) for image in coco["images"]]
     return samples, [category["name"] for category in categories]
+
+
+def read_windowing(path: str | Path) -> Windowing:
+    """The windows that an annotation file was made for."""
+    window = read_json(path).get("info", {}).get("window")
+    if window is None:
+        raise InputError(f"{path} does not say what its windows are (info.window): run `dvc repro coco`")
+    return check_section(window, Windowing, f"{path}: info.window")
 
 
 def to_sample(image: dict, persons: list[dict], context: list) -> Sample:

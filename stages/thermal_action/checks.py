@@ -12,7 +12,8 @@ import numpy as np
 
 from thermal_action.annotations import Sample
 from thermal_action.boxes import intersection_over_union, pixels, sizes
-from thermal_action.recordings import CHUNK_FRAMES, Recording, Sampling, window_indices
+from thermal_action.recordings import CHUNK_FRAMES, Recording
+from thermal_action.windows import Windowing
 
 # annotators draw boxes by eye: two boxes of one person in one frame overlap at least this much (IoU)
 SAME_PERSON_IOU = 0.5
@@ -98,9 +99,9 @@ def find_dead_pixels(mean: np.ndarray, spread: np.ndarray, deviation_c: float) -
     return [(int(row), int(column), round(float(off[row, column]), 1)) for row, column in np.argwhere(dead)]
 
 
-def window_frames(sample: Sample, timestamps: np.ndarray, length: int, sampling: Sampling, period_ms: float) -> np.ndarray:
+def window_frames(sample: Sample, timestamps: np.ndarray, windowing: Windowing) -> np.ndarray:
     """Times of every frame from the first to the last of a sample's window."""
-    indices = window_indices(timestamps, sample.frame_idx, length, sampling, period_ms)
+    indices = windowing.frames(timestamps, sample.frame_idx)
     return timestamps[indices.min() : indices.max() + 1]
 
 

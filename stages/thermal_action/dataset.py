@@ -18,7 +18,8 @@ from thermal_action.annotations import Sample, clip_label, read_annotations
 from thermal_action.augmentation.people import stand_alone
 from thermal_action.augmentation.window import Donor, Window
 from thermal_action.boxes import WHOLE_PICTURE
-from thermal_action.recordings import CHUNK_FRAMES, Recording, Sampling, window_indices
+from thermal_action.recordings import CHUNK_FRAMES, Recording
+from thermal_action.windows import CENTRED, Windowing
 
 Item = tuple[Tensor, Tensor, Tensor, dict]
 
@@ -79,8 +80,7 @@ class ThermalActionDataset(Dataset):
     hdf5_root: folder of `<recording>.h5`.
     ann_file: COCO-style annotations (train.json or val.json).
     transforms: called with (`augmentation.window.Window`, generator); see `ThermalActionTransform`.
-    frame_window: frames a window; the keyframe stands at frame_window // 2.
-    sampling, period_ms: `consecutive` frames, or those nearest to a clock of `period_ms` (`uniform_time`).
+    frame_window: frames a window, consecutive ones with the keyframe in their middle; or a `Windowing`.
     seed: with the epoch (`set_epoch`) and the index of a sample it decides the sample's augmentation, whatever the number
         of workers and wherever a run was resumed.
     cache_mb: decoded frames kept by each worker process, megabytes; 0 keeps none.
@@ -100,10 +100,8 @@ class ThermalActionDataset(Dataset):
         hdf5_root: str | Path,
         ann_file: str | Path,
         transforms: Callable[[Window, np.random.Generator], tuple[Tensor, Tensor, Tensor, np.ndarray]],
-        frame_window: int = 64,
+        frame_window: int | Windowing = 64,
         *,
-        sampling: Sampling = "consecutive",
-        period_ms: float | None = None,
         seed: int = 0,
         cache_mb: int = 512,
         label_per: Literal["person", "clip"] = "person",
@@ -111,9 +109,8 @@ class ThermalActionDataset(Dataset):
         self.hdf5_root = Path(hdf5_root)
         self.ann_file = Path(ann_file)
         self.transforms = transforms
-        self.frame_window = frame_window
-        self.sampling = sampling
-        self.period_ms = period_ms
+        self.windowing = frame_window if isinstance(frame_window, Windowing) else Windowing(
+            length=frame_window, sampling="consecutive", period_ms=170.0, keyframe=CENTRED)
         self.seed = seed
         self.cache_mb = cache_mb
         self.label_per = label_per
@@ -151,7 +148,7 @@ class ThermalActionDataset(Dataset):
         """Sample `index` as it was recorded, and whom copy-paste may add to it."""
         sample = self.samples[index]
         return Window(self.frames.read(sample.recording, self.window(index)), sample.boxes, sample.labels, sample.object_ids,
-                      furniture(sample), partial(self._donor, sample.recording))
+                      furniture(sample), partial(self._donor, sample.recording), self.windowing.position)
 
     def subset(self, indices: Iterable[int]) -> "ThermalActionDataset":
         """The samples at `indices` as a data set of their own, that knows of no others: numbered from 0, with its own epoch."""
@@ -197,7 +194,7 @@ class ThermalActionDataset(Dataset):
                 f"{self.ann_file}: {sample.image_id} is at frame {sample.frame_idx} of {sample.recording}.h5, which has"
                 f" {len(timestamps)} frames: run `dvc repro coco`, the annotations belong to other frames"
             )
-        return window_indices(timestamps, sample.frame_idx, self.frame_window, self.sampling, self.period_ms)
+        return self.windowing.frames(timestamps, sample.frame_idx)
 
     def window_times(self, index: int) -> tuple[int, int]:
         """First and last time (ms) of the frames of sample `index`."""

@@ -15,8 +15,9 @@ STRIP_FRAMES = 8
 EXAMPLES_A_ROW = 2
 
 
-def draw_window(path: str | Path, sample: Sample, window: np.ndarray, times_s: np.ndarray, classes: list[str]) -> None:
-    """PNG of one sample. `window` (T, H, W) C, `times_s` (T,) seconds from the keyframe, which stands at T // 2."""
+def draw_window(path: str | Path, sample: Sample, window: np.ndarray, times_s: np.ndarray, keyframe: int,
+                classes: list[str]) -> None:
+    """PNG of one sample. `window` (T, H, W) C, `times_s` (T,) seconds from the keyframe, which stands at `keyframe`."""
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
@@ -24,11 +25,11 @@ def draw_window(path: str | Path, sample: Sample, window: np.ndarray, times_s: n
     low, high = np.percentile(window, [1, 99.8])
     # an even strip of the window in which the keyframe stands too
     shown = np.unique(np.linspace(0, len(window) - 1, STRIP_FRAMES).round().astype(int))
-    shown[np.argmin(np.abs(shown - len(window) // 2))] = len(window) // 2
+    shown[np.argmin(np.abs(shown - keyframe))] = keyframe
     figure = plt.figure(figsize=(11, 7.9), layout="constrained")
     rows = figure.add_gridspec(2, 1, height_ratios=[5.2, 1])
     axes = figure.add_subplot(rows[0])
-    picture = axes.imshow(window[len(window) // 2], cmap="inferno", vmin=low, vmax=high,
+    picture = axes.imshow(window[keyframe], cmap="inferno", vmin=low, vmax=high,
                           extent=(0, sample.width, sample.height, 0))
     figure.colorbar(picture, ax=axes, label="temperature, °C", shrink=0.9)
     axes.set_title(f"{sample.image_id}   frame {sample.frame_idx}", loc="left", fontsize=11)
@@ -39,9 +40,8 @@ def draw_window(path: str | Path, sample: Sample, window: np.ndarray, times_s: n
     for place, index in enumerate(shown):
         small = figure.add_subplot(strip[place])
         small.imshow(window[index], cmap="inferno", vmin=low, vmax=high)
-        keyframe = index == len(window) // 2
-        small.set_title("keyframe" if keyframe else f"{times_s[index]:+.1f} s", fontsize=9,
-                        fontweight="bold" if keyframe else None)
+        small.set_title("keyframe" if index == keyframe else f"{times_s[index]:+.1f} s", fontsize=9,
+                        fontweight="bold" if index == keyframe else None)
         small.set_xticks([])
         small.set_yticks([])
     with replacing(path) as temporary:
@@ -79,7 +79,7 @@ def draw_augmentations(path: str | Path, examples: Sequence) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    frames = examples[0].before.frames
+    frames, keyframe = examples[0].before.frames, examples[0].before.keyframe
     _, height, width = frames.shape
     low, high = np.percentile(frames, [1, 99.8])
     rows, gap, header = -(-len(examples) // EXAMPLES_A_ROW), 0.05 * width, 0.3 * height
@@ -88,7 +88,7 @@ def draw_augmentations(path: str | Path, examples: Sequence) -> None:
     for place, example in enumerate(examples):
         top = place // EXAMPLES_A_ROW * (height + header) + header
         left = place % EXAMPLES_A_ROW * (3 * width + 4 * gap) + gap
-        shown = (slice(None), telling_row(example)) if example.over_time else len(frames) // 2
+        shown = (slice(None), telling_row(example)) if example.over_time else keyframe
         before, after = example.before.frames[shown], example.after.frames[shown]
         largest = max(np.abs(after - before).max(), 0.1)
         note = ", a row of pixels, time downwards" if example.over_time else ""
@@ -99,7 +99,7 @@ def draw_augmentations(path: str | Path, examples: Sequence) -> None:
             axes.text(left, top - 0.12 * header, name, fontsize=9)
             axes.imshow(tile, cmap=colours, vmin=lowest, vmax=highest, extent=(left, left + width, top + height, top))
             if example.over_time:
-                axes.plot([left, left + width], 2 * [top + (len(frames) // 2 + 0.5) / len(frames) * height], ":", color="grey")
+                axes.plot([left, left + width], 2 * [top + (keyframe + 0.5) / len(frames) * height], ":", color="grey")
             else:
                 outline_boxes(axes, window.boxes, (left, top), (width, height))
             left += width + gap

@@ -1,4 +1,4 @@
-"""One HDF5 file per recording: frames in as a stream, repaired; windows out.
+"""One HDF5 file per recording: frames in as a stream, repaired; any of them out.
 
     frames [N, H, W] float32 C    timestamps [N] int64 ms, strictly increasing    frame_seqs [N] int64
     corrupted [N] bool    lost_pixels [N] int32: how many pixels the frame had lost before repair
@@ -21,7 +21,6 @@ from thermal_action.files import replacing
 # no ceiling sensor sees less; the device marks lost pixels with -273.2 C, or 0 dK
 LOST_BELOW_C = -50.0
 CHUNK_FRAMES = 64
-Sampling = Literal["consecutive", "uniform_time"]
 
 
 @dataclass
@@ -241,26 +240,3 @@ class Recording:
 
     def __getstate__(self) -> dict:
         return {"path": self.path, "_file": None}
-
-
-def window_indices(timestamps: np.ndarray, centre: int, length: int = 64, sampling: Sampling = "consecutive",
-                   period_ms: float | None = None) -> np.ndarray:
-    """int64 [length] frame indices of the window around frame `centre`, which stands at position length // 2.
-
-    `consecutive` takes the frames as they came; `uniform_time` takes the frame nearest to each tick of a clock of
-    `period_ms` through the keyframe. Beyond the ends of the recording its first and last frame repeat.
-    """
-    steps = np.arange(length) - length // 2
-    if sampling == "consecutive":
-        return np.clip(centre + steps, 0, len(timestamps) - 1)
-    if period_ms is None:
-        raise ValueError("uniform_time sampling needs period_ms")
-    ticks = timestamps[centre] + steps * period_ms
-    return nearest_frames(timestamps, ticks)
-
-
-def nearest_frames(timestamps: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Index of the frame nearest to each time; the earlier one of two equally near."""
-    after = np.clip(np.searchsorted(timestamps, times), 0, len(timestamps) - 1)
-    before = np.maximum(after - 1, 0)
-    return np.where(np.abs(times - timestamps[before]) <= np.abs(timestamps[after] - times), before, after)

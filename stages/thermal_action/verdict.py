@@ -10,6 +10,7 @@ import numpy as np
 from thermal_action import checks
 from thermal_action.annotations import Sample
 from thermal_action.params import Field, section
+from thermal_action.windows import Windowing
 
 Share = Annotated[float, Field(ge=0, le=1)]
 # splits that share frames on purpose or by somebody else's choice: measured, not refused
@@ -113,9 +114,9 @@ def judge_annotations(sides: Mapping[str, Sequence[Sample]], classes: Sequence[s
 
 def judge_split(sides: Mapping[str, Sequence[Sample]], scans: Sequence[checks.RecordingScan], info: Mapping) -> Verdict:
     """The proof that no frame stands on both sides. `info` is that of the annotation files: window and split_by."""
-    times, window = {scan.recording: scan.timestamps for scan in scans}, info["window"]
-    shared = checks.shared_windows(sides["train"], sides["val"], lambda sample: checks.window_frames(
-        sample, times[sample.recording], window["length"], window["sampling"], window["period_ms"]))
+    times, windowing = {scan.recording: scan.timestamps for scan in scans}, Windowing(**info["window"])
+    shared = checks.shared_windows(sides["train"], sides["val"],
+                                   lambda sample: checks.window_frames(sample, times[sample.recording], windowing))
     sentence = (f"{shared['frames']} frames stand in windows of both sides and touch {shared['val_windows']} of "
                 f"{len(sides['val'])} validation windows ({shared['val_windows_share']:.1%})")
     verdict = Verdict(counts={"shared_between_sides": shared})

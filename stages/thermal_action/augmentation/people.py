@@ -82,8 +82,8 @@ def stand_alone(boxes: np.ndarray) -> np.ndarray:
 def paste(donor: Donor, flips: tuple[bool, bool], box: np.ndarray, window: Window) -> Window:
     horizontal, vertical = flips
     source = donor.frames()[:, :: -1 if vertical else 1, :: -1 if horizontal else 1]
-    excess = source - surroundings_c(source, box)
-    silhouette = np.clip((excess - FLOOR_C) / (PERSON_C - FLOOR_C), 0, 1) * neighbourhood(source, box)
+    excess = source - surroundings_c(source[window.keyframe], box)
+    silhouette = np.clip((excess - FLOOR_C) / (PERSON_C - FLOOR_C), 0, 1) * neighbourhood(source, box, window.keyframe)
     # as warm against this room as against the other one, whatever stands below
     frames = window.frames + silhouette * (source + (window.room_c - room_c(source)) - window.frames)
     return replace(window, frames=frames, boxes=np.concatenate([window.boxes, box[None]]),
@@ -103,18 +103,18 @@ class PersonContrast:
         changes = rng.uniform(-self.largest, self.largest, len(window.boxes)).astype(np.float32)
         if not len(changes):
             return window
-        near = np.stack([neighbourhood(window.frames, box) for box in window.boxes])
+        near = np.stack([neighbourhood(window.frames, box, window.keyframe) for box in window.boxes])
         # who share a pixel share its change
         change = np.tensordot(changes, near, 1) / np.maximum(near.sum(axis=0), 1)
         return replace(window, frames=window.frames + change * np.maximum(window.frames - window.room_c, 0))
 
 
-def neighbourhood(frames: np.ndarray, box: np.ndarray) -> np.ndarray:
+def neighbourhood(frames: np.ndarray, box: np.ndarray, keyframe: int) -> np.ndarray:
     """float32 [T, H, W]: 1 in the box that follows its person through the window, fading to 0 around it."""
     width_height = np.array(frames.shape[:0:-1])
     size = sizes(box) * width_height
     near = []
-    for path, side, fade, pixel_count in zip(follow(frames, box).T, size, fading(size), width_height, strict=True):
+    for path, side, fade, pixel_count in zip(follow(frames, box, keyframe).T, size, fading(size), width_height, strict=True):
         beyond = np.abs(np.arange(pixel_count) + 0.5 - path[:, None]) - side / 2  # (T, pixels)
         share = np.clip(1 - beyond / fade, 0, 1)
         near.append((share * share * (3 - 2 * share)).astype(np.float32))
@@ -127,23 +127,22 @@ def fading(size_px: np.ndarray) -> np.ndarray:
     return np.maximum(FADE * size_px, FADE_PX)
 
 
-def surroundings_c(frames: np.ndarray, box: np.ndarray) -> float:
-    """Median temperature of a ring around the box at the keyframe, C."""
-    keyframe = frames[len(frames) // 2]
+def surroundings_c(keyframe: np.ndarray, box: np.ndarray) -> float:
+    """Median temperature of a ring around the box in the keyframe [H, W], C."""
     ring = np.zeros(keyframe.shape, dtype=bool)
     ring[pixels(box, *keyframe.shape, margin=3)] = True
     ring[pixels(box, *keyframe.shape)] = False
     return float(np.median(keyframe[ring] if ring.any() else keyframe))
 
 
-def follow(frames: np.ndarray, box: np.ndarray) -> np.ndarray:
+def follow(frames: np.ndarray, box: np.ndarray, keyframe: int) -> np.ndarray:
     """[T, 2] centre x, y of the box in pixels, following its person from the keyframe both ways.
 
     Mean shift: the box moves to the centroid of the warmth in it (Comaniciu et al., CVPR 2000), and stays where there is none.
     """
-    picture, middle = np.array(frames.shape[:0:-1]), len(frames) // 2
+    picture = np.array(frames.shape[:0:-1])
     start, (reach_x, reach_y) = centres(box) * picture, sizes(box) * picture / 2 + FADE_PX
-    warmth = np.maximum(frames - (surroundings_c(frames, box) + (FLOOR_C + PERSON_C) / 2), 0)
+    warmth = np.maximum(frames - (surroundings_c(frames[keyframe], box) + (FLOOR_C + PERSON_C) / 2), 0)
     grid_x, grid_y = np.arange(picture[0]) + np.float32(0.5), np.arange(picture[1]) + np.float32(0.5)
 
     def towards_warmth(warmth: np.ndarray, x: float, y: float) -> tuple[float, float]:
@@ -155,9 +154,9 @@ def follow(frames: np.ndarray, box: np.ndarray) -> np.ndarray:
         return (float(per_column @ grid_x[columns]) / total, float(near.sum(axis=1) @ grid_y[rows]) / total) if total else (x, y)
 
     path = np.empty((len(frames), 2))
-    path[middle] = towards_warmth(warmth[middle], *start.tolist())
+    path[keyframe] = towards_warmth(warmth[keyframe], *start.tolist())
     for ahead in (-1, 1):
-        place = tuple(path[middle].tolist())
-        for index in range(middle + ahead, len(frames) if ahead > 0 else -1, ahead):
+        place = tuple(path[keyframe].tolist())
+        for index in range(keyframe + ahead, len(frames) if ahead > 0 else -1, ahead):
             path[index] = place = towards_warmth(warmth[index], *place)
-    return path + (start - path[middle])
+    return path + (start - path[keyframe])

@@ -74,8 +74,8 @@ class TimeWarp:
     def __call__(self, window: Window, rng: np.random.Generator) -> Window:
         total = len(window.frames)
         speed = (1 + self.largest) ** rng.uniform(-1, 1)
-        steps = np.rint((np.arange(total) - total // 2) * speed).astype(int)
-        return replace(window, frames=window.frames[np.clip(total // 2 + steps, 0, total - 1)])
+        steps = np.rint((np.arange(total) - window.keyframe) * speed).astype(int)
+        return replace(window, frames=window.frames[np.clip(window.keyframe + steps, 0, total - 1)])
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ class DroppedFrames:
     def __call__(self, window: Window, rng: np.random.Generator) -> Window:
         total = len(window.frames)
         arrived = rng.random(total) >= rng.uniform(0, self.largest)
-        arrived[total // 2] = True
+        arrived[window.keyframe] = True
         kept = np.flatnonzero(arrived)
-        steps = np.arange(total) - total // 2 + np.searchsorted(kept, total // 2)
+        steps = np.arange(total) - window.keyframe + np.searchsorted(kept, window.keyframe)
         return replace(window, frames=window.frames[kept[np.clip(steps, 0, len(kept) - 1)]])
 
 

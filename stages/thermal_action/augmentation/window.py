@@ -8,11 +8,12 @@ import numpy as np
 
 @dataclass
 class Window:
-    """Frames around a keyframe, which stands at T // 2, and the persons in the keyframe.
+    """Frames around a keyframe, and the persons in the keyframe.
 
     frames [T, H, W] float32 C; boxes [N, 4] x1, y1, x2, y2 in [0, 1]; labels [N] int64; object_ids [N] int64.
     furniture: (name, box) as annotated. Only copy-paste reads it, and comes before all that moves.
     donors: (generator, balance) -> a person of another recording, or None where there is none; see `people.CopyPaste`.
+    keyframe: its place among the frames, T // 2 if none is given.
     room_c: median of the frames as they were given, C.
     """
 
@@ -22,9 +23,12 @@ class Window:
     object_ids: np.ndarray
     furniture: Sequence[tuple[str, np.ndarray]] = ()
     donors: "Callable[[np.random.Generator, float], Donor | None] | None" = None
+    keyframe: int | None = None
     room_c: float | None = None
 
     def __post_init__(self):
+        if self.keyframe is None:
+            self.keyframe = len(self.frames) // 2
         if self.room_c is None:
             self.room_c = room_c(self.frames)
 

@@ -16,8 +16,9 @@ from thermal_action.models.mvit import MViT
 from thermal_action.models.residual import RESIDUAL
 from thermal_action.models.slowfast import SlowFast
 from thermal_action.models.thermal_tiny import ThermalTiny
+from thermal_action.windows import CENTRED
 
-# Backbones by name: built with in_channels, spatial_stride and options of their own.
+# Backbones by name: built with in_channels, spatial_stride, keyframe and options of their own.
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "thermal_tiny": ThermalTiny,
     "slowfast": SlowFast,
@@ -89,18 +90,21 @@ def build_model(
     mean: float = 0.0,
     std: float = 1.0,
     difference_std: float | None = None,
+    keyframe: float = CENTRED,
     backbone: Mapping[str, Any] | None = None,
 ) -> ActionModel:
     """The model `name` with random weights.
 
     spatial_stride: pixels per cell of the map that the head reads. classifier, hidden, dropout: of the head (heads.py); roi_size,
     context, scene: of RoIHead; crop_px: side of PersonCrops. channels, size, mean, std: see Inputs; difference_std: also
-    there, None is std, as models had it that were made before it. backbone: the backbone's own arguments.
+    there, None is std, as models had it that were made before it. keyframe: its place in the window, see `Windowing`.
+    backbone: the backbone's own arguments.
     ValueError for a spatial stride that the backbone cannot have.
     """
     cut = PersonCrops(crop_px) if head == "crop" else None
-    body = BACKBONES[name](in_channels=len(channels) + (cut is not None), spatial_stride=spatial_stride, **(backbone or {}))
-    common = {"classifier": classifier, "hidden": hidden, "dropout": dropout}
+    body = BACKBONES[name](in_channels=len(channels) + (cut is not None), spatial_stride=spatial_stride, keyframe=keyframe,
+                           **(backbone or {}))
+    common = {"classifier": classifier, "hidden": hidden, "dropout": dropout, "keyframe": keyframe}
     if head == "roi":
         top = RoIHead(body.out_channels, num_classes, roi_size=roi_size, context=context, scene=scene, **common)
     else:

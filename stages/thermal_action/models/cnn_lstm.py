@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18, resnet50
 
 from thermal_action.models.sampling import pick_frames, stage_strides
+from thermal_action.windows import CENTRED
 
 RESNETS = {18: resnet18, 50: resnet50}
 
@@ -15,8 +16,10 @@ class CNNLSTM(nn.Module):
     depth: of the ResNet, 18 or 50. hidden: channels of the LSTM each way. frames: how many of the window.
     """
 
-    def __init__(self, *, in_channels: int = 1, spatial_stride: int = 8, depth: int = 18, hidden: int = 128, frames: int = 16):
+    def __init__(self, *, in_channels: int = 1, spatial_stride: int = 8, depth: int = 18, hidden: int = 128, frames: int = 16,
+                 keyframe: float = CENTRED):
         super().__init__()
+        self.keyframe = keyframe
         self.frames = frames
         self.cnn = RESNETS[depth]()
         self.lstm = nn.LSTM(self.cnn.fc.in_features, hidden, batch_first=True, bidirectional=True)
@@ -39,7 +42,7 @@ class CNNLSTM(nn.Module):
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         """frames [B, in_channels, T, H, W] -> [one map [B, out_channels, frames, h, w]]."""
-        picked = pick_frames(frames, self.frames).transpose(1, 2)  # (B, frames, in_channels, H, W)
+        picked = pick_frames(frames, self.frames, self.keyframe).transpose(1, 2)  # (B, frames, in_channels, H, W)
         *cnn, lstm = self.stages
         maps = picked.flatten(0, 1)
         for stage in cnn:

@@ -6,6 +6,7 @@ from torch.nn import functional
 from torchvision.ops import roi_align
 
 from thermal_action.boxes import centres, sizes
+from thermal_action.windows import CENTRED, keyframe_position
 
 
 def expand_boxes(boxes: Tensor, factor: float) -> Tensor:
@@ -14,14 +15,14 @@ def expand_boxes(boxes: Tensor, factor: float) -> Tensor:
     return torch.cat([centre - half, centre + half], dim=1).clamp(0.0, 1.0)
 
 
-def pool_time(features: Tensor) -> Tensor:
+def pool_time(features: Tensor, keyframe: float = CENTRED) -> Tensor:
     """Mean, maximum and the keyframe's own moment of [B, C, T, h, w] -> [B, 3C, h, w].
 
-    A window holds ten seconds and often two actions; the label belongs to its middle frame (position T // 2), so
+    A window holds ten seconds and often two actions; the label belongs to its keyframe (see `windows.Windowing`), so
     that moment is kept beside what the window holds as a whole.
     """
-    middle = features.shape[2] // 2
-    moment = features[:, :, max(middle - 1, 0) : middle + 2].mean(dim=2)
+    place = keyframe_position(features.shape[2], keyframe)
+    moment = features[:, :, max(place - 1, 0) : place + 2].mean(dim=2)
     return torch.cat([features.mean(dim=2), features.amax(dim=2), moment], dim=1)
 
 
@@ -64,10 +65,15 @@ CLASSIFIERS = {"linear": nn.Linear, "cosine": CosineClassifier}
 class Head(nn.Module):
     """Describes each person (or clip) by numbers, and classifies those."""
 
-    def __init__(self, features: int, num_classes: int, classifier: str, dropout: float):
+    def __init__(self, features: int, num_classes: int, classifier: str, dropout: float, keyframe: float):
         super().__init__()
+        self.keyframe = keyframe
         self.dropout = nn.Dropout(dropout)
         self.classify = CLASSIFIERS[classifier](features, num_classes)
+
+    def pool_time(self, maps: list[Tensor]) -> Tensor:
+        """Those of all pathways: [B, sum 3 C_i, h, w]."""
+        return torch.cat([pool_time(features, self.keyframe) for features in maps], dim=1)
 
     def describe(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
         """maps: one [B, C_i, T_i, h, w] per pathway; boxes: B tensors [N_i, 4] in [0, 1] -> [sum N_i, D], float32."""
@@ -77,12 +83,13 @@ class Head(nn.Module):
 class ClipHead(Head):
     """One row a window: mean and maximum over time and picture of the reduced maps."""
 
-    def __init__(self, in_channels: int, num_classes: int, *, classifier: str, hidden: int, dropout: float, more: int = 0):
-        super().__init__(2 * hidden + more, num_classes, classifier, dropout)
+    def __init__(self, in_channels: int, num_classes: int, *, classifier: str, hidden: int, dropout: float,
+                 keyframe: float = CENTRED, more: int = 0):
+        super().__init__(2 * hidden + more, num_classes, classifier, dropout, keyframe)
         self.reduce = nn.Sequential(nn.Conv2d(3 * in_channels, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU())
 
     def pool(self, maps: list[Tensor]) -> Tensor:
-        reduced = self.reduce(torch.cat([pool_time(features) for features in maps], dim=1)).float()
+        reduced = self.reduce(self.pool_time(maps)).float()
         return self.dropout(torch.cat([reduced.mean(dim=(2, 3)), reduced.amax(dim=(2, 3))], dim=1))
 
     def describe(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
@@ -121,8 +128,9 @@ class RoIHead(Head):
         context: float,
         scene: bool,
         dropout: float,
+        keyframe: float = CENTRED,
     ):
-        super().__init__(hidden * (4 + scene) + 4, num_classes, classifier, dropout)
+        super().__init__(hidden * (4 + scene) + 4, num_classes, classifier, dropout, keyframe)
         self.roi_size = roi_size
         self.context = context
         self.scene = scene
@@ -130,7 +138,7 @@ class RoIHead(Head):
 
     def describe(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
         """As Head.describe."""
-        feature_map = torch.cat([pool_time(features) for features in maps], dim=1)
+        feature_map = self.pool_time(maps)
         feature_map = self.reduce(torch.cat([feature_map, coordinate_maps(feature_map)], dim=1))
         feature_map = feature_map.float()  # RoIAlign on the CPU has no half precision
         owner = torch.cat([box.new_full((len(box), 1), index) for index, box in enumerate(boxes)])

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from thermal_action.models.sampling import pick_frames, stage_strides
+from thermal_action.windows import CENTRED
 
 FRAMES = 16
 GRID = 56  # patches a side of the table of positions, as the published weights have it
@@ -20,8 +21,9 @@ class MViT(nn.Module):
     Parameters have the names of pytorchvideo's network.
     """
 
-    def __init__(self, *, in_channels: int = 1, spatial_stride: int = 8):
+    def __init__(self, *, in_channels: int = 1, spatial_stride: int = 8, keyframe: float = CENTRED):
         super().__init__()
+        self.keyframe = keyframe
         halving = [[block, 1, stride, stride] for block, stride in zip(HALVING, stage_strides(spatial_stride), strict=True)]
         network = mvit_base_16x4(input_channels=in_channels, pool_q_stride_size=halving, head=None)
         self.patch_embed = network.patch_embed
@@ -50,7 +52,7 @@ class MViT(nn.Module):
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         """frames [B, in_channels, T, H, W] -> [one map [B, out_channels, 8, h, w]]."""
-        patches = self.patch_embed.patch_model(pick_frames(frames, FRAMES))
+        patches = self.patch_embed.patch_model(pick_frames(frames, FRAMES, self.keyframe))
         size = patches.shape[2:]
         tokens = self.embed_positions(patches.flatten(2).transpose(1, 2), size)
         for block in self.blocks:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from thermal_action.models.convolutions import fold_convolutions
 from thermal_action.models.sampling import pick_frames, stage_strides
+from thermal_action.windows import CENTRED
 
 
 class Residual(nn.Module):
@@ -17,8 +18,9 @@ class Residual(nn.Module):
     """
 
     def __init__(self, build: Callable[..., nn.Module], frames: int, first: int = 1, *, in_channels: int = 1,
-                 spatial_stride: int = 8):
+                 spatial_stride: int = 8, keyframe: float = CENTRED):
         super().__init__()
+        self.keyframe = keyframe
         strides = (first, *stage_strides(spatial_stride))
         self.frames = frames
         self.stages = fold_convolutions(build(input_channel=in_channels, strides=strides).blocks[:-1])
@@ -26,7 +28,7 @@ class Residual(nn.Module):
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         """frames [B, in_channels, T, H, W] -> [one map [B, out_channels, T', h, w]]."""
-        features = pick_frames(frames, self.frames)
+        features = pick_frames(frames, self.frames, self.keyframe)
         for stage in self.stages:
             features = stage(features)
         return [features]

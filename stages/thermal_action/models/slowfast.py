@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from thermal_action.models.convolutions import fold_convolutions
 from thermal_action.models.sampling import stage_strides
+from thermal_action.windows import CENTRED, keyframe_position
 
 
 class SlowFast(nn.Module):
@@ -36,6 +37,7 @@ class SlowFast(nn.Module):
         stem_kernel: int = 3,
         lateral: Literal["norm_relu", "plain"] = "norm_relu",
         lateral_kernel: int = 7,
+        keyframe: float = CENTRED,
     ):
         super().__init__()
         if tau % alpha or width % beta:
@@ -50,6 +52,7 @@ class SlowFast(nn.Module):
             norm=nn.BatchNorm3d if with_norm else None,
             activation=nn.ReLU if with_norm else None,
         )
+        self.keyframe = keyframe
         self.slow_step = tau
         self.fast_step = tau // alpha
         pathways = create_slowfast(
@@ -68,7 +71,8 @@ class SlowFast(nn.Module):
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         """frames [B, in_channels, T, H, W] -> maps of the slow and of the fast pathway [B, C_i, T_i, h, w]."""
-        pathways = [frames[:, :, :: self.slow_step], frames[:, :, :: self.fast_step]]
+        keyframe = keyframe_position(frames.shape[2], self.keyframe)  # in both pathways
+        pathways = [frames[:, :, keyframe % step :: step] for step in (self.slow_step, self.fast_step)]
         for stage in self.stages:
             pathways = stage(pathways)
         return pathways

@@ -7,11 +7,13 @@ stride stays at 4, where two people who stand close remain two, and the window i
 from torch import Tensor, nn
 
 from thermal_action.models.convolutions import TemporalConv3d
+from thermal_action.windows import CENTRED, keyframe_position
 
 # channels of the stages in widths of the stem, blocks, strides over time, and over rows and columns for each total stride
 WIDTHS = (2, 4, 6)
 BLOCKS = (1, 2, 1)
 TIME_STRIDES = (2, 2, 1)
+TIME_STRIDE = 8  # with that of the stem
 SPATIAL_STRIDES = {4: (2, 1, 1), 8: (2, 2, 1), 16: (2, 2, 2)}
 
 
@@ -38,13 +40,16 @@ class SpatialTemporal(nn.Module):
 class ThermalTiny(nn.Module):
     """Every frame at full resolution -> one map, an eighth of the frames, `spatial_stride` pixels a cell.
 
+    The eighths are counted from the keyframe, so that one of the map's moments is its own.
+
     width: channels of the stem; the last stage has six times as many. spatial_stride: 4, 8 or 16.
     """
 
-    def __init__(self, *, in_channels: int = 1, spatial_stride: int = 4, width: int = 16):
+    def __init__(self, *, in_channels: int = 1, spatial_stride: int = 4, width: int = 16, keyframe: float = CENTRED):
         super().__init__()
         if spatial_stride not in SPATIAL_STRIDES:
             raise ValueError(f"thermal_tiny has no spatial stride {spatial_stride}, only {list(SPATIAL_STRIDES)}")
+        self.keyframe = keyframe
         stem = nn.Conv3d(in_channels, width, (5, 5, 5), (2, 2, 2), (2, 2, 2), bias=False)
         self.stages = nn.ModuleList([nn.Sequential(stem, nn.BatchNorm3d(width), nn.ReLU())])
         channels, strides = width, SPATIAL_STRIDES[spatial_stride]
@@ -56,6 +61,7 @@ class ThermalTiny(nn.Module):
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         """frames [B, in_channels, T, H, W] -> [one map [B, out_channels, ceil(T / 8), h, w]]."""
+        frames = frames[:, :, keyframe_position(frames.shape[2], self.keyframe) % TIME_STRIDE :]
         for stage in self.stages:
             frames = stage(frames)
         return [frames]

@@ -47,7 +47,7 @@ def describe_persons(data: ThermalActionDataset, progress: Callable[[int], objec
         sample = data.samples[number]
         if len(sample.boxes):
             frames = data.frames.read(sample.recording, data.window(number))
-            found[number] = describe(picture_parts(frames, data.frame_window // 2), sample.boxes)
+            found[number] = describe(picture_parts(frames, data.windowing.position), sample.boxes)
         progress(1)
     return np.concatenate([found[number] for number in sorted(found)]).astype(np.float32)
 

@@ -25,7 +25,7 @@ def save_model(path: str | Path, model: nn.Module, info: dict[str, Any]) -> None
     """Weights and plain facts, in a file that loads without running anybody's code (`weights_only=True`).
 
     info: model (arguments of `build_model`), classes (names in order of their ids), transform (arguments of
-    `ThermalActionTransform`), window (length, sampling, period_ms), frame_size (H, W), training (what it was trained with).
+    `ThermalActionTransform`), window (fields of `Windowing`), frame_size (H, W), training (what it was trained with).
     """
     missing = set(INFO_KEYS) - info.keys()
     if missing:

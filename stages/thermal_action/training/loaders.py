@@ -1,7 +1,7 @@
 """What a training run reads: windows in a seeded order, and an inner validation side where one is wanted."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from thermal_action import InputError
+from thermal_action.annotations import read_windowing
 from thermal_action.dataset import ThermalActionDataset, collate_fn
-from thermal_action.files import read_json
 from thermal_action.splits import Window, split_windows
 from thermal_action.training.distributed import Team
 from thermal_action.training.samplers import EpochSampler, SamplerKind
@@ -60,14 +60,11 @@ def open_loaders(frames: Path, annotations: Path, *, look: Mapping, augment: Map
     inner_val_fraction: share of the training windows kept apart to choose an epoch by (None: none); see carve_inner_side.
     InputError when the files do not fit each other or nobody is there to learn from.
     """
-    window = read_json(annotations / "train.json").get("info", {}).get("window")
-    if window is None:
-        raise InputError(f"{annotations / 'train.json'} does not say what its windows are (info.window): run `dvc repro coco`")
+    windowing = read_windowing(annotations / "train.json")
 
     def dataset(side: str, transform: ThermalActionTransform) -> ThermalActionDataset:
-        return ThermalActionDataset(frames, annotations / f"{side}.json", transform, window["length"],
-                                    sampling=window["sampling"], period_ms=window["period_ms"], seed=seed, cache_mb=cache_mb,
-                                    label_per=label_per)
+        return ThermalActionDataset(frames, annotations / f"{side}.json", transform, windowing, seed=seed,
+                                    cache_mb=cache_mb, label_per=label_per)
 
     def loader(data: ThermalActionDataset, order: Sampler | None = None) -> DataLoader:
         return DataLoader(data, batch_size if order is None else batch_size // team.size, sampler=order, collate_fn=collate_fn,
@@ -78,7 +75,7 @@ def open_loaders(frames: Path, annotations: Path, *, look: Mapping, augment: Map
     val = dataset("val", ThermalActionTransform(False, **look))
     if train.classes != val.classes or train.frame_size != val.frame_size:
         raise InputError(f"{annotations}: train.json and val.json differ in classes or frame size: run `dvc repro coco`")
-    info = {"classes": train.classes, "frame_size": list(train.frame_size), "window": window, "transform": dict(look)}
+    info = {"classes": train.classes, "frame_size": list(train.frame_size), "window": asdict(windowing), "transform": dict(look)}
     inner, purged = None, 0
     if inner_val_fraction is not None:
         chosen, inner_indices = carve_inner_side(train, inner_val_fraction, seed, by=inner_split_by)

@@ -7,6 +7,7 @@ from thermal_action import InputError
 from thermal_action.models import thermal_tiny
 from thermal_action.models.inputs import Channel
 from thermal_action.params import Field, section
+from thermal_action.windows import CENTRED
 
 Name = Literal["thermal_tiny", "slowfast", "slowfast_r50", "slowfast_r101", "slowonly_r50", "c2d_r50", "i3d_r50", "r2plus1d_r50",
                "csn_r101", "x3d_s", "x3d_m", "mvit_b", "cnn_lstm"]
@@ -97,11 +98,12 @@ def parse_size(size: str) -> tuple[int, ...]:
     return tuple(int(side) for side in size.split("x"))
 
 
-def architecture(model: Model) -> dict[str, Any]:
-    """The arguments of `build_model` but the number of classes, which the model file keeps."""
+def architecture(model: Model, keyframe: float = CENTRED) -> dict[str, Any]:
+    """The arguments of `build_model` but the number of classes, which the model file keeps; keyframe: window.keyframe."""
     size = None if model.input.size == "native" else parse_size(model.input.size)
     head = {name: getattr(model, name) for name in ("classifier", "hidden", "roi_size", "context", "scene", "crop_px", "dropout")}
     own = getattr(model, model.name, None)
     return {"name": model.name, "spatial_stride": model.spatial_stride, "head": model.head, **head,
             "channels": list(model.input.channels), "size": size, "mean": model.input.mean, "std": model.input.std,
-            "difference_std": model.input.difference_std, "backbone": asdict(own) if own is not None else {}}
+            "difference_std": model.input.difference_std, "keyframe": keyframe,
+            "backbone": asdict(own) if own is not None else {}}
