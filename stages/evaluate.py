@@ -1,4 +1,5 @@
-"""Scores the model per person, beside four baselines that never look at a person and a random forest that does.
+"""Scores what the model says of each person, beside four baselines that never look at a person and a random forest that does, and
+how it finds them, beside a classical way.
 
 in   models/best.pt, data/frames, data/annotations/{train,val}.json
 out  metrics/evaluate.json      scores of the model, the baselines and the forest, and the model's margin over them
@@ -22,20 +23,25 @@ from thermal_action import InputError, charts
 from thermal_action.annotations import read_windowing
 from thermal_action.dataset import ThermalActionDataset, collate_fn
 from thermal_action.files import replacing, replacing_folder, write_json
+from thermal_action.models import ActionModel
 from thermal_action.params import Field, read_params, run, section
 from thermal_action.runtime import Runtime
-from thermal_action.scoring import baselines, reference, tables
+from thermal_action.scoring import baselines, components, reference, tables
 from thermal_action.scoring.baselines import find_persons
 from thermal_action.scoring.classification import score_classification
+from thermal_action.scoring.finding import Found, summarise_finding
 from thermal_action.scoring.tables import Persons, write_rows
 from thermal_action.training.checkpoints import load_model
-from thermal_action.training.engine import choose_device, predict
+from thermal_action.training.engine import answer_in_boxes, choose_device
 from thermal_action.transforms import ThermalActionTransform
 
 MODEL, FRAMES, ANNOTATIONS, METRICS = Path("models/best.pt"), Path("data/frames"), Path("data/annotations"), Path("metrics")
 # windows per forward pass: changes the memory needed, not a score
 BATCH = 8
 REFERENCE = "random_forest"
+COMPONENTS = "warm_components"
+# detections scored less than this change no score worth reading
+LEAST_SCORE = 0.02
 # scores of the others in evaluate.json; all of them are in plots/scores.csv
 SHORT = ("top1", "mean_class", "macro_f1", "focus_recall", "focus_precision")
 
@@ -45,6 +51,7 @@ class Evaluate:
     focus_class: str | None
     calibration_bins: Annotated[int, Field(ge=2, le=100)]
     confidence_level: Annotated[float, Field(gt=0.5, lt=1)]
+    found_score: Annotated[float, Field(gt=0, lt=1)]
     bootstrap_samples: Annotated[int, Field(ge=100, le=100_000)]
     seed: Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -74,16 +81,26 @@ def find_focus(name: str | None, classes: list[str]) -> int | None:
     return None if name is None else classes.index(name)
 
 
-def ask_model(model: torch.nn.Module, data: ThermalActionDataset, device: torch.device, workers: int) -> np.ndarray:
-    """Probabilities float64 [N, C] of all persons, in order of the samples; persons of a clip share the clip's."""
+def ask_model(model: ActionModel, data: ThermalActionDataset, warm: list[tuple[np.ndarray, np.ndarray]], device: torch.device,
+              workers: int) -> tuple[np.ndarray, dict[str, Found]]:
+    """Probabilities float64 [N, C] of all persons, in order of the samples (persons of a clip share the clip's), and whom the
+    detector found; `warm` (boxes, scores of each sample) is who was found without it. Both with the model's answers there."""
     batches = DataLoader(data, BATCH, collate_fn=collate_fn, num_workers=workers)
-    logits = torch.cat([logits for logits, *_ in tqdm(predict(model, batches, device=device), total=len(batches), desc="model")])
-    if not torch.isfinite(logits).all():
+    others = [torch.from_numpy(boxes).float() for boxes, _ in warm]
+    seen = list(tqdm(answer_in_boxes(model, batches, others, device=device, least=LEAST_SCORE), total=len(data), desc="model"))
+    answers = {name: to_probabilities([getattr(window, name) for window in seen]) for name in ("annotated", "found", "others")}
+    if data.label_per == "clip":  # one row for each window in which somebody is, and nobody is found
+        return np.repeat(answers["annotated"], [len(sample.boxes) for sample in data.samples if len(sample.boxes)], axis=0), {}
+    found = [(window.boxes.numpy(), window.scores.numpy()) for window in seen]
+    return answers["annotated"], {"model": Found.gather(found, answers["found"]),
+                                  COMPONENTS: Found.gather(warm, answers["others"])}
+
+
+def to_probabilities(logits: list[torch.Tensor]) -> np.ndarray:
+    joined = torch.cat(logits)
+    if not torch.isfinite(joined).all():
         raise InputError(f"{MODEL} answers with numbers that are not finite: train it again with another train.lr")
-    answer = torch.softmax(logits.double(), dim=1).numpy()
-    if data.label_per == "clip":  # one row for each window in which somebody is
-        return np.repeat(answer, [len(sample.boxes) for sample in data.samples if len(sample.boxes)], axis=0)
-    return answer
+    return torch.softmax(joined.double(), dim=1).numpy()
 
 
 def ask_rivals(train: ThermalActionDataset, val: ThermalActionDataset, seed: int, jobs: int) -> dict[str, np.ndarray]:
@@ -126,7 +143,8 @@ def gather_metrics(answers: dict[str, np.ndarray], summaries: dict[str, dict], p
     return metrics
 
 
-def write_plots(answer: np.ndarray, persons: Persons, summaries: dict[str, dict], metrics: dict, params: Evaluate) -> None:
+def write_plots(answer: np.ndarray, persons: Persons, summaries: dict[str, dict], found: dict[str, Found], metrics: dict,
+                params: Evaluate) -> None:
     level, bins = params.confidence_level, params.calibration_bins
     with replacing_folder(METRICS / "plots") as plots:
         write_rows(plots / "confusion.csv", tables.list_confusions(answer, persons))
@@ -134,12 +152,16 @@ def write_plots(answer: np.ndarray, persons: Persons, summaries: dict[str, dict]
         curves = write_rows(plots / "precision_recall.csv", tables.list_precision_recall(answer, persons))
         calibration = write_rows(plots / "calibration.csv", tables.list_calibration(answer, persons, bins))
         write_rows(plots / "scores.csv", tables.list_scores(summaries))
+        if found:
+            finding = write_rows(plots / "finding.csv", tables.list_finding(found, persons))
     focus = None if persons.focus is None else persons.classes[persons.focus]
     with replacing_folder(METRICS / "pictures") as pictures:
         charts.draw_confusion(pictures / "confusion.png", score_classification(answer, persons.labels).confusion, persons.classes)
         charts.draw_recalls(pictures / "per_class_recall.png", recalls, level, focus)
         charts.draw_precision_recall(pictures / "precision_recall.png", curves, focus)
         charts.draw_calibration(pictures / "calibration.png", calibration, metrics["model"]["ece"])
+        if found:
+            charts.draw_finding(pictures / "finding.png", finding)
         charts.draw_scores(pictures / "scores.png", summaries, metrics["model"], level)
 
 
@@ -152,15 +174,20 @@ def main() -> None:
     train, val = open_sides(info, runtime.cache_mb)
     persons = Persons(*find_persons(val.samples), classes=val.classes, focus=find_focus(params.focus_class, val.classes))
 
-    answers = {"model": ask_model(model, val, device, runtime.workers),
-               **ask_rivals(train, val, params.seed, runtime.threads or -1)}
+    with tqdm(total=min(components.CHOOSING, len(train)) + len(val), unit="window", desc=COMPONENTS.replace("_", " ")) as bar:
+        warm = components.find_by_warmth(train, val, bar.update)
+    answer, found = ask_model(model, val, warm, device, runtime.workers)
+    answers = {"model": answer, **ask_rivals(train, val, params.seed, runtime.threads or -1)}
     summaries = {name: tables.summarise(answer, persons, params.calibration_bins) for name, answer in answers.items()}
     metrics = gather_metrics(answers, summaries, persons, params)
+    if found:
+        metrics["finding"] = {name: tables.present(summarise_finding(each, val.samples, len(val.classes), params.found_score))
+                              for name, each in found.items()}
 
     write_rows(METRICS / "predictions.csv", tables.list_predictions(answers, "model", persons, val.samples))
-    write_plots(answers["model"], persons, summaries, metrics, params)
+    write_plots(answers["model"], persons, summaries, found, metrics, params)
     write_json(METRICS / "evaluate.json", metrics)
-    table = tables.format_scores(summaries, persons)
+    table = tables.format_scores(summaries, persons) + tables.format_finding(metrics.get("finding", {}))
     with replacing(METRICS / "results.md") as temporary:
         temporary.write_text(table, encoding="utf-8")
     print(table)

@@ -6,20 +6,19 @@ out  data/frames/<recording>.h5     frames [N, H, W] C, timestamps, frame_seqs, 
 run  python stages/hdf5.py
 """
 
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from tqdm import tqdm
 
 from thermal_action import InputError
 from thermal_action.files import replacing_folder, write_json
 from thermal_action.params import Field, read_params, run, section
-from thermal_action.raw import PayloadFormat, device_of, ordered_frames, pages, read_page, read_query
-from thermal_action.recordings import PixelRepair, RepairCounts, write_recording
+from thermal_action.raw import PayloadFormat, device_of, pages, read_page, read_query
+from thermal_action.recordings import write_recording
+from thermal_action.repair import RepairCounts, decode_frames
 from thermal_action.runtime import Runtime
 
 RAW, FRAMES = Path("data/raw"), Path("data/frames")
@@ -30,32 +29,6 @@ class Hdf5:
     compression: Literal["gzip", "lzf", "none"]
     level: Annotated[int, Field(ge=1, le=9)]  # of gzip
     packet_px: Annotated[int, Field(ge=0, le=1_000_000)]
-
-
-def decode_frames(folder: Path, payload: PayloadFormat, shape: tuple[int, int], packet_px: int,
-                  counts: RepairCounts) -> Iterator[tuple[int, int, np.ndarray, int]]:
-    """(ts, frame_seq, repaired frame [H, W] C, lost pixels) by time, each time once."""
-    repair = PixelRepair(*shape, packet_px)
-    for raw, repeated in ordered_frames(folder):
-        place = f"{folder}, frame of {raw.ts}"
-        if (raw.height, raw.width) != shape:
-            raise InputError(f"{place} is {raw.height}x{raw.width}, but the recording began with {shape[0]}x{shape[1]}")
-        if repeated:
-            counts.duplicate_frames += 1
-            continue
-        try:
-            pixels = payload.decode(raw.frame_data)
-            if pixels.size > shape[0] * shape[1]:
-                raise ValueError(f"{pixels.size} pixels")
-            repaired = repair.repair(pixels)
-        except ValueError as error:
-            raise InputError(f"{place} cannot be decoded as {payload}: {error}; fetch it again or correct `fetch`") from None
-        counts.frames += 1
-        counts.corrupted_frames += repaired.lost > 0
-        counts.lost_pixels += repaired.lost
-        counts.moved_frames += repaired.moved
-        counts.unrepaired_pixels += repaired.unseen
-        yield raw.ts, raw.frame_seq, repaired.frame, repaired.lost
 
 
 def convert_recording(recording: str, received: dict, mac_address: str, target: Path, params: Hdf5) -> dict:

@@ -2,8 +2,8 @@
 
 in   data/frames, data/annotations/{train,val}.json, metrics/validation_report.json (must say "ok": true)
 out  models/best.pt          weights, and how to feed them (thermal_action/training/checkpoints.py)
-     metrics/training/       learning curves: train/{loss,top1}, lr, val/{loss,top1,mean_class}; inner/... with select: inner;
-                             init.json: which of the starting weights were used, which not, and why
+     metrics/training/       learning curves: train/{loss,top1,finding}, lr, val/{loss,top1,mean_class}, with select: inner also
+                             inner/...; init.json: which of the starting weights were used, which not, and why
      metrics/augmentation/   pictures of what augmentation does to a window
 run  python stages/train.py  killed at any moment and run again, it goes on after the last finished epoch; with runtime.ranks
                              above 1 it starts itself that many times (`torchrun stages/train.py` does the same by hand)
@@ -31,6 +31,7 @@ from thermal_action.training.checkpoints import save_model
 from thermal_action.training.distributed import Team, count_ranks, joined, launch
 from thermal_action.training.engine import choose_device, score
 from thermal_action.training.epoch import Learner, train_one_epoch
+from thermal_action.training.finding import BoxSource
 from thermal_action.training.initial import blend, check_init, initialise, summary
 from thermal_action.training.loaders import Loaders, open_loaders
 from thermal_action.training.options import Model, architecture, check_model
@@ -80,7 +81,8 @@ def fingerprint_run(model: Model, params: Train, origin: dict, team: Team) -> st
                         "code": {str(path): file_sha256(stages / path) for path in code}})
 
 
-def run_epoch(epoch: int, learner: Learner, loaders: Loaders, params: Train, team: Team) -> dict[str, float]:
+def run_epoch(epoch: int, learner: Learner, loaders: Loaders, params: Train, boxes_from: BoxSource, team: Team,
+              ) -> dict[str, float]:
     """Trains epoch `epoch` (from 1) and returns its scalars, by their names in the learning curves."""
     learner.strategy.start_epoch(epoch, learner.optimizer, learner.average)
     batches = loaders.train if learner.strategy.phase(epoch) else loaders.balanced  # the classifier alone, on balanced classes
@@ -91,8 +93,9 @@ def run_epoch(epoch: int, learner: Learner, loaders: Loaders, params: Train, tea
     bar = tqdm(batches, desc=f"epoch {epoch}/{params.epochs}", unit="batch", leave=False, disable=None if team.first else True)
     result = train_one_epoch(learner, bar, loss, epoch=epoch, team=team, generator=team.seed_epoch(params.seed, epoch),
                              precision=params.precision, accumulate=params.accumulate, clip_norm=params.clip_norm,
-                             mixup=params.mixup)
-    scalars = {"train/loss": result["loss"], "train/top1": result["top1"], "lr": result["lr"]}
+                             mixup=params.mixup, finding=params.finding, boxes_from=boxes_from)
+    lr = result.pop("lr")
+    scalars = {f"train/{name}": value for name, value in result.items()} | {"lr": lr}
     return team.share(scalars | score_sides(epoch, learner, loaders, params, team.device) if team.first else None)
 
 
@@ -135,7 +138,7 @@ def learn(model: Model, params: Train, runtime: Runtime, team: Team) -> None:
         for epoch, scalars in enumerate(progress.history if team.first else [], start=1):
             log_epoch(live, epoch, scalars)
         while progress.epoch < params.epochs and not progress.stopped:
-            scalars = run_epoch(progress.epoch + 1, learner, loaders, params, team)
+            scalars = run_epoch(progress.epoch + 1, learner, loaders, params, model.boxes, team)
             progress.epoch += 1
             progress.history.append(scalars)
             if params.select == "inner":

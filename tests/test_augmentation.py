@@ -331,6 +331,21 @@ def test_a_guest_from_a_warm_room_is_as_warm_against_a_cold_one():
     assert pasted.frames.max() == pytest.approx(BODY) and pasted.frames.min() == pytest.approx(ROOM - 6)
 
 
+@pytest.mark.parametrize("strengths", [{"flip_horizontal": 0.5, "flip_vertical": 0.5, "half_turn": 0.5, "shift_px": 6},
+                                       {"rotation_deg": 20.0, "scale": 0.3, "crop": 0.3}])
+def test_furniture_moves_with_the_picture(strengths):
+    """A bed that stayed behind would teach the detector to see beds where none are."""
+    window = window_of(CENTRE_BOX, (0.1, 0.2, 0.25, 0.45))
+    window = replace(window, furniture=[("bed", window.boxes[0]), ("chair", window.boxes[1])])
+    for moved in draws(alone(**strengths), window, 30):
+        assert [name for name, _ in moved.furniture] == ["bed", "chair"]
+        assert np.allclose([box for _, box in moved.furniture], moved.boxes, atol=1e-6)
+    beyond = replace(window_of(), furniture=[("bed", np.array([0.8, 0.0, 1.0, 0.4], np.float32))])
+    for moved in draws(alone(**strengths), beyond, 30):
+        (_, box), = moved.furniture
+        assert (box >= 0).all() and (box <= 1).all() and (box[2:] >= box[:2]).all()
+
+
 def test_a_box_follows_its_person_wherever_in_the_box_he_is():
     frames = window_of((0.4, 0.35, 0.5, 0.5)).frames
     assert follow(frames, CENTRE_BOX, 16) == pytest.approx(np.tile([30, 20], (32, 1)), abs=1e-4)

@@ -11,9 +11,10 @@ from thermal_action import InputError
 from thermal_action.augmentation.window import Window
 from thermal_action.dataset import People, ThermalActionDataset, collate_fn
 from thermal_action.files import read_json, write_json
+from thermal_action.look import ROOM_C
 from thermal_action.recordings import write_recording
 from thermal_action.training.augmentation_examples import OFF
-from thermal_action.transforms import ROOM_C, ThermalActionTransform
+from thermal_action.transforms import ThermalActionTransform
 from thermal_action.windows import Windowing
 
 torch.set_num_threads(1)
@@ -229,7 +230,7 @@ def warm_person(left, top, right, bottom):
 
 def test_evaluation_transform_changes_nothing_but_the_scale():
     window = warm_person(5, 4, 15, 14)
-    frames, boxes, labels, object_ids = PLAIN(window)
+    frames, boxes, labels, object_ids, _ = PLAIN(window)
     assert np.allclose(frames[0].numpy() * 40 + 5, window.frames, atol=1e-5) and np.array_equal(boxes.numpy(), window.boxes)
     assert frames.min() >= 0 and frames.max() <= 1 and labels.tolist() == [3] and object_ids.tolist() == [0]
 

@@ -79,6 +79,13 @@ def test_scores_tables_and_pictures_of_a_tiny_project(ready):
     box = [float(predictions[0][side]) for side in ("x1", "y1", "x2", "y2")]
     assert box == pytest.approx(persons.boxes[0].tolist(), abs=1e-5)
 
+    finding = metrics["finding"]
+    assert finding.keys() == {"model", "warm_components"} and "AP@0.5" in printed
+    for scores in finding.values():
+        assert {"ap50", "ap30", "map50", "map30", "recall", "idf1", "switches"} <= scores.keys()
+        assert 0 <= scores["ap50"] <= scores["ap30"] <= 1 and scores["recall"] == pytest.approx(scores["recall_0"])
+    assert finding["warm_components"]["ap50"] > 0.5  # the tiny persons are warm and alone
+
     plots, pictures = ready.folder / "metrics/plots", ready.folder / "metrics/pictures"
     assert {path.stem for path in plots.iterdir()} == {path.stem for path in pictures.iterdir()}
     scores = read_rows(plots / "scores.csv")
@@ -96,7 +103,7 @@ def test_the_same_model_gives_the_same_files(ready, monkeypatch):
         evaluate.main()
         files = sorted(path for path in (ready.folder / "metrics").rglob("*") if path.is_file())
         written.append({path.name: path.read_bytes() for path in files})
-    assert written[0] == written[1] and len(written[0]) == 13
+    assert written[0] == written[1] and len(written[0]) == 15
 
 
 def test_persons_of_a_clip_share_the_answer_of_a_model_that_labels_clips(ready, monkeypatch):
@@ -109,6 +116,7 @@ def test_persons_of_a_clip_share_the_answer_of_a_model_that_labels_clips(ready, 
     put_model(ready, model=ARCHITECTURE | {"head": "clip"})
     monkeypatch.chdir(ready.folder)
     evaluate.main()
+    assert "finding" not in json.loads((ready.folder / "metrics/evaluate.json").read_text())  # it looks for nobody
     rows = read_rows(ready.folder / "metrics/predictions.csv")
     assert [row["sample"] for row in rows] == [first["image_id"], first["image_id"], third["image_id"]]
     answers = [[row[f"p({name})"] for name in SEVEN_ACTIONS] for row in rows]

@@ -96,7 +96,7 @@ def test_published_networks_see_a_temperature_as_their_own_see_grey(tmp_path, na
     model = build(name).eval()
     report = start(model, "pytorchvideo", public_file(tmp_path / "A.pyth", network))
     assert len(report["folded"]) == stems and not report["warnings"]
-    assert all(other.startswith("head.") for other in report["fresh"])
+    assert all(other.startswith(("head.", "detector.")) for other in report["fresh"])
     picture = grey(frames).double()  # random normalisation multiplies rounding
     maps = picture.expand(-1, 3, -1, -1, -1)
     for block in network.double().blocks[:-1]:
@@ -113,11 +113,13 @@ def test_slowfast_r50_of_the_standard_size_fills_from_the_published_names(tmp_pa
     assert report["used"] == len(theirs) == 660
     assert report["skipped"] == {"not of the backbone": ["blocks.6.proj.weight", "blocks.6.proj.bias"]}
     assert report["folded"] == [f"backbone.stages.0.multipathway_blocks.{pathway}.conv.weight" for pathway in (0, 1)]
+    assert sum(name.startswith("head.") for name in report["fresh"]) == 8
+    assert all(name.startswith(("head.", "detector.")) for name in report["fresh"])
     own = model.state_dict()
     assert all(torch.equal(own[name], tensor) for name, tensor in theirs.items() if name not in report["folded"])
     assert summary(report).splitlines() == [
         "init: 660 tensors of pytorchvideo SLOWFAST_8x8_R50.pyth used, 2 of them folded from colour; random start: "
-        "head.classify.weight, head.classify.bias, head.reduce.0.weight and 5 more",
+        f"head.classify.weight, head.classify.bias, head.reduce.0.weight and {len(report['fresh']) - 3} more",
         "init: left in the file, not of the backbone: blocks.6.proj.weight, blocks.6.proj.bias"]
 
 
@@ -272,7 +274,8 @@ def test_a_model_of_ours_goes_on_where_it_stood(tmp_path):
 def test_of_another_head_only_what_fits_is_used(tmp_path, reason, options, classes, fresh):
     teacher, model = trained(build()), build(**options)
     report = start(model, "checkpoint", our_file(tmp_path / "best.pt", teacher), classes=classes)
-    assert list(report["skipped"]) == [reason] and len(report["fresh"]) == fresh
+    more = ["another detector"] if model.detector is None else []
+    assert list(report["skipped"]) == [reason, *more] and len(report["fresh"]) == fresh
     own, theirs = model.state_dict(), teacher.state_dict()
     assert all(torch.equal(own[name], theirs[name]) for name in own if name.startswith("backbone."))
     assert all(name.startswith("head.") for name in report["fresh"])

@@ -402,7 +402,8 @@ def test_place_and_size_of_a_box_are_seen():
 def cut(picture, *boxes, side=9):
     """Pieces [N, side, side] and masks [N, side, side] of one picture [H, W]."""
     frames = picture.expand(1, 3, 2, *picture.shape)
-    pieces, masks, _ = PersonCrops(side)(frames, [torch.tensor(boxes).float() / picture.shape[0]])
+    owner = torch.zeros(len(boxes), dtype=torch.long)
+    pieces, masks, _ = PersonCrops(side)(frames, torch.tensor(boxes).float() / picture.shape[0], owner)
     assert torch.equal(pieces[:, 0, 0], pieces[:, 2, 1])
     return pieces[:, 0, 0], masks[:, 0, 0]
 

@@ -16,7 +16,7 @@ import pytest
 from thermal_action import InputError
 from thermal_action.keyframes import read_keyframes
 from thermal_action.raw import PayloadFormat, RawStore, ordered_frames
-from thermal_action.recordings import PixelRepair
+from thermal_action.repair import PixelRepair
 from thermal_action.sources.simulator import SimulatorSource
 from thermal_action.sources.simulator.actions import (
     ACTIONS,

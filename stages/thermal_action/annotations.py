@@ -18,6 +18,9 @@ from thermal_action.files import read_json
 from thermal_action.params import check_section
 from thermal_action.windows import Windowing
 
+# furniture that one lies on, by its subcategory: it tells lying on the bed/couch from lying with risk
+BEDS = ("bed", "couch", "sofa")
+
 
 @dataclass(frozen=True)
 class Sample:

@@ -129,6 +129,22 @@ def draw_calibration(path: str | Path, rows: Rows, error: float) -> None:
         axes.set_title(f"Calibration: expected error {100 * error:.1f} points (numbers: persons)", fontsize=10, loc="left")
 
 
+def draw_finding(path: str | Path, rows: Rows) -> None:
+    """Precision reached at each recall of persons, of each way to find them."""
+    with picture(path, 5.6, 4.6) as axes:
+        for colour, (name, points) in zip((MODEL, OTHERS), groupby(rows, key=lambda row: row["class"]), strict=False):
+            recall, precision = (np.array(column) for column in zip(*((point["recall"], point["precision"]) for point in points),
+                                                                      strict=True))
+            best = np.maximum.accumulate(precision[::-1])[::-1]
+            area = area_under_envelope(precision, recall)
+            axes.step(recall, best, where="pre", color=colour, linewidth=1.8,
+                      label=f"{name.replace('_', ' ')}: average precision {area:.2f}")
+        axes.set(xlim=(0, 1.02), ylim=(0, 1.05), xlabel="recall", ylabel="precision")
+        axes.grid(color="#e4e7ea")
+        axes.set_title("Persons found, at IoU 0.5", fontsize=10, loc="left")
+        axes.legend(fontsize=8, frameon=False, loc="lower left")
+
+
 def draw_scores(path: str | Path, summaries: Mapping[str, Mapping[str, float]], model: Mapping[str, float], level: float) -> None:
     """The model's scores beside those of its rivals; `model` holds the intervals (`top1_low`, ...), where there are any."""
     shown = [score for score in SCORES if score in summaries["model"]]

@@ -90,7 +90,8 @@ class ThermalActionDataset(Dataset):
     leaves the others within reach.
 
     `dataset[i]` is (frames [3, T, H, W] float32 in [0, 1], boxes [N, 4], labels [N] int64, extras), N = 0 allowed; extras
-    holds image_id, recording, mac_address, timestamp (ms), object_ids [N] (-1: pasted in, or a clip) and frame_indices [T].
+    holds image_id, recording, mac_address, timestamp (ms), object_ids [N] (-1: pasted in, or a clip), frame_indices [T] and
+    beds [M, 4], the boxes of furniture to lie on.
     `dataset[i, k]` is the sample when an epoch shows it for the k-th time after its first, augmented differently.
     Pickles without its open files; a forked worker opens its own. InputError for annotations that do not fit the frames.
     """
@@ -99,7 +100,7 @@ class ThermalActionDataset(Dataset):
         self,
         hdf5_root: str | Path,
         ann_file: str | Path,
-        transforms: Callable[[Window, np.random.Generator], tuple[Tensor, Tensor, Tensor, np.ndarray]],
+        transforms: Callable[[Window, np.random.Generator], tuple[Tensor, Tensor, Tensor, np.ndarray, Tensor]],
         frame_window: int | Windowing = 64,
         *,
         seed: int = 0,
@@ -129,7 +130,7 @@ class ThermalActionDataset(Dataset):
         index, repeat = index if isinstance(index, tuple) else (index, 0)
         sample = self.samples[index]
         rng = np.random.default_rng([self.seed, int(self._epoch), index, repeat])
-        frames, boxes, labels, object_ids = self.transforms(self.read(index), rng)
+        frames, boxes, labels, object_ids, beds = self.transforms(self.read(index), rng)
         if self.label_per == "clip":
             labels = torch.tensor(clip_labels(labels.tolist()), dtype=torch.int64)
             boxes = torch.tensor(WHOLE_PICTURE).expand(len(labels), 4)
@@ -140,6 +141,7 @@ class ThermalActionDataset(Dataset):
             "mac_address": sample.mac_address,
             "timestamp": sample.timestamp,
             "object_ids": object_ids,
+            "beds": beds,
             "frame_indices": self.window(index),
         }
         return frames, boxes, labels, extras

@@ -1,27 +1,22 @@
 """From degrees to network input: background normalisation, augmentation in training, scaling."""
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from thermal_action.annotations import BEDS
 from thermal_action.augmentation import augmentations
 from thermal_action.augmentation.window import Window
-
-Background = Literal["absolute", "window_median"]
-
-# Where a room is moved to by window_median: between the medians of measured rooms, 16.2 and 18.1 C, rounded, so that one
-# temperature range serves both ways.
-ROOM_C = 17.0
+from thermal_action.look import ROOM_C, Background, scale
 
 
 class ThermalActionTransform:
-    """Window of frames [T, H, W] C -> frames [3, T, H, W] float32 in [0, 1], boxes [N, 4], labels [N], object ids [N].
+    """Window of frames [T, H, W] C -> frames [3, T, H, W] float32 in [0, 1], boxes [N, 4], labels [N], object ids [N], beds.
 
     The three channels are one: a view without a copy. Boxes are x1, y1, x2, y2 in [0, 1] before and after. Copy-paste may add a
-    person; nobody is ever lost.
+    person; nobody is ever lost. Beds are the boxes [M, 4] of furniture to lie on.
 
     is_train: augment; without it the same window always gives the same tensor.
     temperature_range: C that become 0 and 1; beyond them values are cut.
@@ -40,15 +35,14 @@ class ThermalActionTransform:
         self.background = background
         self.augmentations = augmentations(dark_c=low, **augment) if is_train else []
 
-    def __call__(self, window: Window, rng: np.random.Generator | None = None) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
-        low, high = self.temperature_range
+    def __call__(self, window: Window, rng: np.random.Generator | None = None,
+                 ) -> tuple[Tensor, Tensor, Tensor, np.ndarray, Tensor]:
         if self.background == "window_median":
             window = replace(window, frames=window.frames + (ROOM_C - window.room_c), room_c=ROOM_C)
         rng = rng or np.random.default_rng()
         for augmentation in self.augmentations:
             window = augmentation(window, rng)
-        scaled = window.frames - low
-        scaled *= 1 / (high - low)
-        frames = torch.from_numpy(np.clip(scaled, 0, 1, out=scaled))
-        boxes = torch.from_numpy(window.boxes.astype(np.float32).reshape(-1, 4))
-        return frames.expand(3, *frames.shape), boxes, torch.from_numpy(window.labels), window.object_ids
+        frames = torch.from_numpy(scale(window.frames, self.temperature_range))
+        beds = [box for name, box in window.furniture if name in BEDS]
+        boxes, beds = (torch.from_numpy(np.array(each, np.float32).reshape(-1, 4)) for each in (window.boxes, beds))
+        return frames.expand(3, *frames.shape), boxes, torch.from_numpy(window.labels), window.object_ids, beds

@@ -1,6 +1,7 @@
 """Moves of the picture, boxes with it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,21 +28,27 @@ class Move:
     def __call__(self, window: Window, rng: np.random.Generator) -> Window:
         _, height, width = window.frames.shape
         mirror_x, mirror_y, turn = rng.random(3) < (self.flip_horizontal, self.flip_vertical, self.half_turn)
-        columns, x = place_along(width, mirror_x ^ turn, self.shift_px, window.boxes[:, 0::2], rng)
-        rows, y = place_along(height, mirror_y ^ turn, self.shift_px, window.boxes[:, 1::2], rng)
-        boxes = np.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], axis=1)
+        columns, along_x = place_along(width, mirror_x ^ turn, self.shift_px, window.boxes[:, 0::2], rng)
+        rows, along_y = place_along(height, mirror_y ^ turn, self.shift_px, window.boxes[:, 1::2], rng)
+
+        def move(boxes: np.ndarray) -> np.ndarray:
+            return np.stack([along_x(boxes[:, 0::2]), along_y(boxes[:, 1::2])], axis=2).reshape(-1, 4)
+
         source = (rows[:, None] * width + columns).ravel()
         frames = window.frames.reshape(-1, height * width).take(source, axis=1).reshape(window.frames.shape)
-        return replace(window, frames=frames, boxes=boxes)
+        return window.moved(frames, move)
 
 
 def place_along(
     length: int, flip: bool, shift_px: int, sides: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Flip and shift along one axis of `length` pixels: (source pixel of every pixel, sides [N, 2] of the boxes there)."""
-    source = np.arange(length)
-    if flip:
-        source, sides = source[::-1], 1 - sides[:, ::-1]
+) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """Flip and shift along one axis of `length` pixels, which suit persons with `sides` [N, 2]: (source pixel of every pixel,
+    what becomes of a box's sides)."""
+
+    def turn(sides: np.ndarray) -> np.ndarray:
+        return 1 - sides[:, ::-1] if flip else sides
+
+    source, sides = np.arange(length)[:: -1 if flip else 1], turn(sides)
     shift = int(rng.integers(-shift_px, shift_px + 1))
     if len(sides):
         edges, middles = sides * length, sides.mean(axis=1) * length
@@ -50,7 +57,7 @@ def place_along(
         highest = 0 if edges.min() < 1 else min(length - middles.max(), shift_px)
         shift = int(np.clip(shift, lowest, highest))
     source = source[np.clip(np.arange(length) - shift, 0, length - 1)]
-    return source, np.clip(sides + shift / length, 0, 1)
+    return source, lambda sides: np.clip(turn(sides) + shift / length, 0, 1)
 
 
 @dataclass(frozen=True)
@@ -94,8 +101,16 @@ def resample(window: Window, linear: np.ndarray, shift: np.ndarray) -> Window | 
     """The window under p -> linear @ p - shift * (W, H), in pixels from the picture's centre; None if it costs a person."""
     _, height, width = window.frames.shape
     picture = np.array([width, height])
-    middles = ((centres(window.boxes) - 0.5) * picture @ linear.T) / picture - shift + 0.5
-    if (np.abs(middles - 0.5) > 0.5).any():
+
+    def middles_of(boxes: np.ndarray) -> np.ndarray:
+        return ((centres(boxes) - 0.5) * picture @ linear.T) / picture - shift + 0.5
+
+    def move(boxes: np.ndarray) -> np.ndarray:
+        middles = middles_of(boxes)
+        half = np.sqrt((sizes(boxes) * picture) ** 2 @ (linear**2).T) / picture / 2
+        return np.clip(np.concatenate([middles - half, middles + half], axis=1), 0, 1).astype(np.float32)
+
+    if (np.abs(middles_of(window.boxes) - 0.5) > 0.5).any():
         return None
     rows, columns = np.mgrid[:height, :width]
     targets = np.stack([columns, rows], axis=-1) + 0.5 - picture / 2 + shift * picture  # (H, W, 2)
@@ -106,9 +121,7 @@ def resample(window: Window, linear: np.ndarray, shift: np.ndarray) -> Window | 
     # frames as channels of one picture: they share the grid
     frames = grid_sample(torch.from_numpy(np.ascontiguousarray(window.frames))[None], grid[None], mode="bilinear",
                          padding_mode="border", align_corners=False)[0].numpy()
-    half = np.sqrt((sizes(window.boxes) * picture) ** 2 @ (linear**2).T) / picture / 2
-    boxes = np.clip(np.concatenate([middles - half, middles + half], axis=1), 0, 1)
-    return replace(window, frames=frames, boxes=boxes.astype(np.float32))
+    return window.moved(frames, move)
 
 
 def smears(source: np.ndarray, boxes: np.ndarray, picture: np.ndarray) -> bool:

@@ -1,9 +1,11 @@
 """A window on its way through augmentation."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+
+from thermal_action.look import room_c
 
 
 @dataclass
@@ -11,7 +13,7 @@ class Window:
     """Frames around a keyframe, and the persons in the keyframe.
 
     frames [T, H, W] float32 C; boxes [N, 4] x1, y1, x2, y2 in [0, 1]; labels [N] int64; object_ids [N] int64.
-    furniture: (name, box) as annotated. Only copy-paste reads it, and comes before all that moves.
+    furniture: (name, box) as annotated.
     donors: (generator, balance) -> a person of another recording, or None where there is none; see `people.CopyPaste`.
     keyframe: its place among the frames, T // 2 if none is given.
     room_c: median of the frames as they were given, C.
@@ -32,6 +34,11 @@ class Window:
         if self.room_c is None:
             self.room_c = room_c(self.frames)
 
+    def moved(self, frames: np.ndarray, move: Callable[[np.ndarray], np.ndarray]) -> "Window":
+        """With other frames, in which all boxes [n, 4] are where `move` says."""
+        furniture = [(name, move(box[None])[0]) for name, box in self.furniture]
+        return replace(self, frames=frames, boxes=move(self.boxes), furniture=furniture)
+
 
 @dataclass
 class Donor:
@@ -41,8 +48,3 @@ class Donor:
     label: int
     furniture: Sequence[tuple[str, np.ndarray]]
     frames: Callable[[], np.ndarray]
-
-
-def room_c(frames: np.ndarray) -> float:
-    """Median temperature of a window, C; every fourth frame tells it as well."""
-    return float(np.median(frames[::4]))

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from thermal_action.boxes import WHOLE_PICTURE
+from thermal_action.detections import read_persons
 from thermal_action.models.cnn_lstm import CNNLSTM
 from thermal_action.models.crops import PersonCrops
+from thermal_action.models.detector import FoundMaps, PersonDetector
 from thermal_action.models.heads import ClipHead, CropHead, RoIHead
 from thermal_action.models.inputs import MASK, Channel, Inputs
 from thermal_action.models.mvit import MViT
@@ -31,36 +33,56 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {
 
 
 class ActionModel(nn.Module):
-    """A backbone between what it sees (`inputs`, of the whole picture or of `crops`) and a `head` that classifies."""
+    """A backbone between what it sees (`inputs`, of the whole picture or of `crops`) and a `head` that classifies.
 
-    def __init__(self, inputs: Inputs, backbone: nn.Module, head: nn.Module, crops: PersonCrops | None = None):
+    detector: finds the persons who are then classified; None where the head labels whole clips.
+    """
+
+    def __init__(self, inputs: Inputs, backbone: nn.Module, head: nn.Module, crops: PersonCrops | None = None,
+                 detector: PersonDetector | None = None):
         super().__init__()
         self.crops = crops
         self.inputs = inputs
         self.backbone = backbone
         self.head = head
+        self.detector = detector
 
-    def forward(self, frames: Tensor, boxes: list[Tensor]) -> Tensor:
+    def forward(self, frames: Tensor, boxes: list[Tensor], find: bool = False) -> Tensor | tuple[Tensor, FoundMaps]:
         """frames [B, 3, T, H, W] in [0, 1], boxes: B tensors [N_i, 4] (x1, y1, x2, y2 in [0, 1]) -> logits [sum N_i, classes].
 
-        With head `clip` every window has one box, the whole picture, and so one row.
+        With head `clip` every window has one box, the whole picture, and so one row. With `find` also the detector's maps.
         """
-        return self.classifier(self.features(frames, boxes))
+        logits = self.classifier(self.features(frames, boxes))
+        return (logits, self.detector(frames)) if find else logits
+
+    def find(self, frames: Tensor, least: float) -> list[tuple[Tensor, Tensor]]:
+        """Boxes [N_i, 4] and scores [N_i] of the persons in each of B windows [B, 3, T, H, W], those scored `least` or more."""
+        heat, sides, _ = (each.detach().cpu().numpy() for each in self.detector(frames))
+        found = [read_persons(*maps, tuple(frames.shape[3:]), least) for maps in zip(heat, sides, strict=True)]
+        return [tuple(torch.from_numpy(each).to(frames.device) for each in detections) for detections in found]
 
     def features(self, frames: Tensor, boxes: list[Tensor]) -> Tensor:
         """[sum N_i, D]: what the classifier sees of each person (or clip)."""
+        owner = torch.cat([box.new_full((len(box),), index, dtype=torch.long) for index, box in enumerate(boxes)])
+        if self.crops is not None and not len(owner):
+            # normalisation cannot do without anybody: the whole of one window, and no row of it
+            return self.features_of(frames[:1], frames.new_tensor([WHOLE_PICTURE]), owner.new_zeros(1))[:0]
+        return self.features_of(frames, torch.cat(boxes), owner)
+
+    def features_of(self, frames: Tensor, boxes: Tensor, owner: Tensor) -> Tensor:
+        """[N, D] of boxes [N, 4] and the window of each, [N]."""
         if self.crops is None:
-            return self.head.describe(self.backbone(self.inputs(frames)), boxes)
-        if not sum(map(len, boxes)):  # normalisation cannot do without anybody: the whole of one window, and no row of it
-            return self.features(frames[:1], [frames.new_tensor([WHOLE_PICTURE])])[:0]
-        pieces, masks, where = self.crops(frames, boxes)
+            return self.head.describe(self.backbone(self.inputs(frames)), boxes, owner)
+        pieces, masks, where = self.crops(frames, boxes, owner)
         seen = self.inputs(pieces)
         masks = nn.functional.interpolate(masks[:, 0], seen.shape[3:])[:, None].expand(-1, -1, seen.shape[2], -1, -1)
-        return self.head.describe(self.backbone(torch.cat([seen, masks], dim=1)), boxes, where)
+        return self.head.describe(self.backbone(torch.cat([seen, masks], dim=1)), boxes, owner, where)
 
     def parts(self) -> list[nn.Module]:
-        """From the input to the output: stem, stages that have parameters, head. Together they hold each parameter once."""
-        return [*(stage for stage in self.backbone.stages if any(True for _ in stage.parameters())), self.head]
+        """From the input to the output: stem, stages that have parameters, head and detector. Together they hold each parameter
+        once."""
+        outputs = self.head if self.detector is None else nn.ModuleList([self.head, self.detector])
+        return [*(stage for stage in self.backbone.stages if any(True for _ in stage.parameters())), outputs]
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -109,4 +131,9 @@ def build_model(
         top = RoIHead(body.out_channels, num_classes, roi_size=roi_size, context=context, scene=scene, **common)
     else:
         top = {"clip": ClipHead, "crop": CropHead}[head](body.out_channels, num_classes, **common)
-    return ActionModel(Inputs(channels, size, mean, std, std if difference_std is None else difference_std), body, top, cut)
+    inputs = Inputs(channels, size, mean, std, std if difference_std is None else difference_std)
+    if head == "clip":
+        return ActionModel(inputs, body, top)
+    with torch.random.fork_rng(devices=[]):  # the rest begins as it would without a detector
+        detector = PersonDetector(mean=mean, std=std, difference_std=inputs.difference_std, keyframe=keyframe)
+    return ActionModel(inputs, body, top, cut, detector)

@@ -25,17 +25,16 @@ class PersonCrops(nn.Module):
         super().__init__()
         self.side = side
 
-    def forward(self, frames: Tensor, boxes: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """frames [B, 3, T, H, W] whose channels repeat one, boxes: B tensors [N_i, 4] in [0, 1] ->
-        pieces [sum N_i, 3, T, side, side], masks [sum N_i, 1, 1, side, side] and where each is (see `describe`)."""
+    def forward(self, frames: Tensor, boxes: Tensor, owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """frames [B, 3, T, H, W] whose channels repeat one, boxes [N, 4] in [0, 1] and the window of each, [N] ->
+        pieces [N, 3, T, side, side], masks [N, 1, 1, side, side] and where each is (see `describe`)."""
         picture = frames.new_tensor([frames.shape[4], frames.shape[3]])
-        owner = torch.cat([box.new_full((len(box),), index, dtype=torch.long) for index, box in enumerate(boxes)])
-        joined = torch.cat(boxes).to(frames.dtype)
-        places, masks = self.places(joined, picture)
+        boxes = boxes.to(frames.dtype)
+        places, masks = self.places(boxes, picture)
         # all frames of a window are cut alike, so they are the channels of one picture
         pieces = grid_sample(frames[owner, 0], 2 * places / picture - 1, padding_mode="border", align_corners=False)
         pieces = pieces[:, None].expand(-1, frames.shape[1], -1, -1, -1)
-        return pieces, masks[:, None, None], self.describe(joined, picture)
+        return pieces, masks[:, None, None], self.describe(boxes, picture)
 
     def describe(self, boxes: Tensor, picture: Tensor) -> Tensor:
         """Boxes [N, 4], (W, H) -> [N, 3]: the distance from the picture's middle (1 at its corners), for who stands is seen from

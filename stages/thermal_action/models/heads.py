@@ -31,7 +31,7 @@ def coordinate_maps(like: Tensor) -> Tensor:
     y = torch.linspace(-1, 1, like.shape[2], device=like.device, dtype=like.dtype)
     x = torch.linspace(-1, 1, like.shape[3], device=like.device, dtype=like.dtype)
     y, x = torch.meshgrid(y, x, indexing="ij")
-    return torch.stack([x, y, torch.hypot(x, y)]).expand(len(like), -1, -1, -1)
+    return torch.stack([x, y, (x**2 + y**2).sqrt()]).expand(like.shape[0], -1, -1, -1)
 
 
 def describe_boxes(boxes: Tensor) -> Tensor:
@@ -75,8 +75,8 @@ class Head(nn.Module):
         """Those of all pathways: [B, sum 3 C_i, h, w]."""
         return torch.cat([pool_time(features, self.keyframe) for features in maps], dim=1)
 
-    def describe(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
-        """maps: one [B, C_i, T_i, h, w] per pathway; boxes: B tensors [N_i, 4] in [0, 1] -> [sum N_i, D], float32."""
+    def describe(self, maps: list[Tensor], boxes: Tensor, owner: Tensor) -> Tensor:
+        """maps: one [B, C_i, T_i, h, w] per pathway; boxes [N, 4] in [0, 1] and the window of each, [N] -> [N, D], float32."""
         raise NotImplementedError
 
 
@@ -92,9 +92,9 @@ class ClipHead(Head):
         reduced = self.reduce(self.pool_time(maps)).float()
         return self.dropout(torch.cat([reduced.mean(dim=(2, 3)), reduced.amax(dim=(2, 3))], dim=1))
 
-    def describe(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
+    def describe(self, maps: list[Tensor], boxes: Tensor, owner: Tensor) -> Tensor:
         """As Head.describe. Every window has one box, the whole picture, or none, and then no row."""
-        return self.pool(maps)[[index for index, box in enumerate(boxes) for _ in range(len(box))]]
+        return self.pool(maps)[owner]
 
 
 class CropHead(ClipHead):
@@ -103,9 +103,9 @@ class CropHead(ClipHead):
     def __init__(self, in_channels: int, num_classes: int, **options):
         super().__init__(in_channels, num_classes, more=4 + 3, **options)
 
-    def describe(self, maps: list[Tensor], boxes: list[Tensor], where: Tensor) -> Tensor:
-        """As Head.describe, but the maps are those of sum N_i pieces; where: [sum N_i, 3] of PersonCrops.describe."""
-        return torch.cat([self.pool(maps), describe_boxes(torch.cat(boxes)).float(), where.float()], dim=1)
+    def describe(self, maps: list[Tensor], boxes: Tensor, owner: Tensor, where: Tensor | None = None) -> Tensor:
+        """As Head.describe, but the maps are those of N pieces; where: [N, 3] of PersonCrops.describe."""
+        return torch.cat([self.pool(maps), describe_boxes(boxes).float(), where.float()], dim=1)
 
 
 class RoIHead(Head):
@@ -136,19 +136,17 @@ class RoIHead(Head):
         self.scene = scene
         self.reduce = nn.Sequential(nn.Conv2d(3 * in_channels + 3, hidden, 1, bias=False), nn.BatchNorm2d(hidden), nn.ReLU())
 
-    def describe(self, maps: list[Tensor], boxes: list[Tensor]) -> Tensor:
+    def describe(self, maps: list[Tensor], boxes: Tensor, owner: Tensor) -> Tensor:
         """As Head.describe."""
         feature_map = self.pool_time(maps)
         feature_map = self.reduce(torch.cat([feature_map, coordinate_maps(feature_map)], dim=1))
         feature_map = feature_map.float()  # RoIAlign on the CPU has no half precision
-        owner = torch.cat([box.new_full((len(box), 1), index) for index, box in enumerate(boxes)])
-        boxes = torch.cat(boxes)
         size = boxes.new_tensor([feature_map.shape[3], feature_map.shape[2]]).repeat(2)
         described = []
         for region in (boxes, expand_boxes(boxes, self.context)):
-            rois = torch.cat([owner, region * size], dim=1)
+            rois = torch.cat([owner[:, None].to(region.dtype), region * size], dim=1)
             person = roi_align(feature_map, rois, self.roi_size, sampling_ratio=2, aligned=True)  # (N, hidden, k, k)
             described += [person.mean(dim=(2, 3)), person.amax(dim=(2, 3))]
         if self.scene:
-            described.append(feature_map.mean(dim=(2, 3))[owner[:, 0].long()])
+            described.append(feature_map.mean(dim=(2, 3))[owner])
         return torch.cat([self.dropout(torch.cat(described, dim=1)), describe_boxes(boxes)], dim=1)

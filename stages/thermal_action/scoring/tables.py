@@ -21,12 +21,15 @@ from thermal_action.scoring.classification import (
     score_clips,
 )
 from thermal_action.scoring.detection import LabelledBoxes, detect_in_boxes, frame_map
+from thermal_action.scoring.finding import Found, match_persons
 from thermal_action.scoring.intervals import bootstrap_scores, percentile_interval, resample_groups, wilson
 
 Row = dict[str, str | int | float]
 HEADINGS = {"top1": "top-1", "top5": "top-5", "mean_class": "mean-class", "macro_f1": "macro-F1", "map50": "mAP@0.5",
             "focus_recall": "focus recall", "focus_precision": "focus precision", "clip_top1": "clip top-1",
             "clip_top5": "clip top-5", "clip_mean_class": "clip mean-class"}
+FINDING = {"ap50": "AP@0.5", "ap30": "AP@0.3", "map50": "mAP@0.5", "map30": "mAP@0.3", "recall": "recall",
+           "precision": "precision", "top1": "top-1 of found", "mean_class": "mean-class of found", "idf1": "IDF1"}
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,19 @@ def list_scores(summaries: Mapping[str, Mapping[str, float]]) -> Iterator[Row]:
             yield {"predictor": predictor, "score": score, "value": value}
 
 
+def list_finding(found: Mapping[str, Found], persons: Persons) -> Iterator[Row]:
+    """Points (recall, precision) of persons found at IoU 0.5, from the most certain detection on, of each way to find them."""
+    for predictor, each in found.items():
+        which = match_persons(each, persons.places)
+        true = np.zeros(len(each.scores), bool)
+        true[which[which >= 0]] = True
+        precision, recall = precision_recall(each.scores, true, len(which))
+        best = precision.max(initial=0)
+        yield {"class": f"person, {predictor}", "recall": 0.0, "precision": round(float(best), 6)}
+        for point in np.flatnonzero(np.diff(recall, prepend=0)):
+            yield {"class": f"person, {predictor}", "recall": round(recall[point], 6), "precision": round(precision[point], 6)}
+
+
 def write_rows(path: Path, rows: Iterable[Row]) -> list[Row]:
     """Writes at least one row as CSV, under the keys of the first; returns them all."""
     rows = list(rows)
@@ -169,14 +185,30 @@ def write_rows(path: Path, rows: Iterable[Row]) -> list[Row]:
     return rows
 
 
+def format_finding(summaries: Mapping[str, Mapping[str, float]]) -> str:
+    """Scores of finding persons as another table; nothing where nobody is looked for."""
+    if not summaries:
+        return ""
+    rows = [["%", *FINDING.values(), "switches"], ["---", *("---:" for _ in range(len(FINDING) + 1))]]
+    for name, summary in summaries.items():
+        scores = (f"{100 * summary[score]:.1f}" if score in summary else "-" for score in FINDING)
+        rows.append([name.replace("_", " "), *scores, str(summary["switches"])])
+    return "\n" + "\n".join(align(rows)) + "\n"
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+
+
 def format_scores(summaries: Mapping[str, Mapping[str, float]], persons: Persons) -> str:
     """Scores in percent as a Markdown table, a row for each predictor."""
     columns = {score: heading for score, heading in HEADINGS.items() if any(score in scores for scores in summaries.values())}
     rows = [["%", *columns.values()], ["---", *("---:" for _ in columns)]]
     for name, summary in summaries.items():
         rows.append([name.replace("_", " "), *(f"{100 * summary[score]:.1f}" if score in summary else "-" for score in columns)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    lines = align(rows)
     if persons.focus is not None:
         support = persons.support[persons.focus]
         lines += ["", f"Focus: {persons.classes[persons.focus]}, {support} of {len(persons.labels)} persons."]

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from thermal_action import InputError
+from thermal_action.models import ActionModel
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Batch = tuple[Tensor, list[Tensor], list[Tensor], list[dict]]
@@ -42,6 +43,35 @@ def predict(
         with autocast(device, precision):
             logits = model(moved, moved_boxes).float().cpu()
         yield logits, torch.cat(labels), boxes, extras
+
+
+class Seen(NamedTuple):
+    """What a model says of one window, on the CPU."""
+
+    annotated: Tensor  # (N, C) logits in the annotated boxes
+    found: Tensor  # (M, C) logits in the boxes that the detector found,
+    boxes: Tensor  # (M, 4) these boxes
+    scores: Tensor  # (M,) and how sure it is of them
+    others: Tensor  # (K, C) logits in other boxes
+
+
+@torch.no_grad()
+def answer_in_boxes(model: ActionModel, batches: Iterable[Batch], others: Iterable[Tensor], *, device: torch.device, least: float,
+         ) -> Iterator[Seen]:
+    """What `model` says of every window of the batches: in the annotated boxes, in those that it finds itself (scored `least` or
+    more; none without a detector) and in `others`, a tensor [K_i, 4] for each window."""
+    model.eval()
+    others = iter(others)
+    for frames, boxes, *_ in batches:
+        frames, boxes = move(frames, boxes, device)
+        more = [next(others).to(device) for _ in boxes]
+        nobody = frames.new_empty(0, 4), frames.new_empty(0)
+        found = model.find(frames, least) if model.detector is not None else [nobody] * len(boxes)
+        parts = [(own, detected, other) for own, (detected, _), other in zip(boxes, found, more, strict=True)]
+        logits = model(frames, [torch.cat(part) for part in parts]).float().cpu()
+        rows = iter(logits.split([len(boxes) for part in parts for boxes in part]))
+        for detected, scores in found:
+            yield Seen(next(rows), next(rows), detected.cpu(), scores.cpu(), next(rows))
 
 
 def score(

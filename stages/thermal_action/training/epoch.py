@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from thermal_action import InputError
 from thermal_action.training.distributed import Team
 from thermal_action.training.engine import Batch, Precision, autocast, move
+from thermal_action.training.finding import BoxSource, choose_boxes, finding_loss
 from thermal_action.training.mixup import mix
 from thermal_action.training.strategies import Strategy
 
@@ -34,6 +35,18 @@ class Learner:
     def final_model(self) -> nn.Module:
         """The model to score and to keep: the average where there is one."""
         return self.average.module if self.average else self.model
+
+    @property
+    def tasks(self) -> list[list[nn.Parameter]]:
+        """Parameters that have a loss of their own: of the classifier with all that it sees by, and of the detector."""
+        detector = getattr(self.model, "detector", None)
+        finds = [] if detector is None else list(detector.parameters())
+        own = {id(parameter) for parameter in finds}
+        return [[parameter for parameter in self.model.parameters() if id(parameter) not in own], *([finds] if finds else [])]
+
+    @property
+    def detector_learns(self) -> bool:
+        return any(parameter.requires_grad for parameter in chain(*self.tasks[1:]))
 
     @property
     def states(self) -> dict[str, Any]:
@@ -68,43 +81,73 @@ def train_one_epoch(
     accumulate: int = 1,
     clip_norm: float = 0.0,
     mixup: float = 0.0,
+    finding: float = 0.0,
+    boxes_from: BoxSource = "annotated",
 ) -> dict[str, float]:
-    """One pass: {"loss", "top1"} over the persons of all ranks, and the last "lr".
+    """One pass: {"loss", "top1"} over the persons of all ranks, and the last "lr"; "finding", the detector's loss, if it learns.
 
     `accumulate` batches make one optimizer step, whose gradient is that of the mean over all of their persons on all ranks of
-    `team`. The gradient is cut to norm `clip_norm` (0: not). mixup: see `mix`; `generator` draws for it. Raises InputError
-    when the loss or the gradient is no longer finite.
+    `team`. The gradient is cut to norm `clip_norm` (0: not). mixup: see `mix`; `generator` draws for it. finding: weight of the
+    detector's loss, where the model has one that learns in this epoch; it shares no weight with the classifier, and its gradient
+    is cut apart. boxes_from: see `choose_boxes`. Raises InputError when a loss or a gradient is no longer finite.
     """
     learner.strategy.train_mode()
     replica = team.replicate(learner.model)
-    total_loss, correct, persons, lr = 0.0, 0.0, 0.0, learner.schedule.get_last_lr()[0]
+    finding = finding if learner.detector_learns else 0.0
+    total_loss, correct, total_finding, persons, lr = 0.0, 0.0, 0.0, 0.0, learner.schedule.get_last_lr()[0]
     for step, group in enumerate(grouped(batches, accumulate), start=1):
+        beds = [[extra["beds"] for extra in extras] if finding else [] for *_, extras in group]
         group = [mix(*batch, alpha=mixup, generator=generator) if mixup else weigh_equally(*batch) for batch in group]
         # persons of each batch on all ranks, a mixed one counted as far as it is seen; a batch without any teaches nothing
         counts = team.sum(*(float(torch.cat(weights).sum()) for *_, weights in group))
-        group = [batch for batch, count in zip(group, counts, strict=True) if count]
+        group = [Shown(*batch, around) for batch, around, count in zip(group, beds, counts, strict=True) if count]
         learner.optimizer.zero_grad(set_to_none=True)
         sums = []
-        for index, (frames, boxes, labels, weights) in enumerate(group, start=1):
-            frames, boxes = move(frames, boxes, team.device)
-            labels, weights = torch.cat(labels).to(team.device), torch.cat(weights).to(team.device)
+        for index, batch in enumerate(group, start=1):
             with team.accumulating(replica, last=index == len(group)):
-                with autocast(team.device, precision):
-                    logits = replica(frames, boxes).float()
-                summed = (weights * loss(logits, labels)).sum()
+                classified, right, found = lose(learner, replica, batch, loss, device=team.device, precision=precision,
+                                                find=finding > 0, boxes_from=boxes_from)
                 # the ranks' gradients will be averaged, which divides by their number once more
-                learner.scaler.scale(summed * team.size / sum(counts)).backward()
-            sums.append(torch.stack([summed.detach(), (weights * (logits.argmax(dim=1) == labels)).sum()]))
+                learner.scaler.scale((classified + finding * found) * team.size / sum(counts)).backward()
+            sums.append(torch.stack([classified.detach(), right, found.detach()]))
         lr = learner.schedule.get_last_lr()[0]
         if group:
-            step_loss, step_correct = team.sum(*torch.stack(sums).sum(dim=0).tolist())
+            step_loss, step_correct, step_finding = team.sum(*torch.stack(sums).sum(dim=0).tolist())
             total_loss += require_finite(step_loss, "loss", epoch, step, lr)
+            total_finding += require_finite(step_finding, "detector's loss", epoch, step, lr)
             correct, persons = correct + step_correct, persons + sum(counts)
             take_step(learner, clip_norm, epoch, step)
         else:
             learner.optimizer.step()  # moves nothing, for there is no gradient; the schedule wants to come second
         learner.schedule.step()
-    return {"loss": total_loss / max(persons, 1), "top1": correct / max(persons, 1), "lr": lr}
+    means = {"loss": total_loss, "top1": correct} | ({"finding": total_finding} if finding else {})
+    return {name: total / max(persons, 1) for name, total in means.items()} | {"lr": lr}
+
+
+@dataclass
+class Shown:
+    """A batch as it is learned from: B windows, how far each of their persons is seen, and where beds stand."""
+
+    frames: Tensor
+    boxes: list[Tensor]
+    labels: list[Tensor]
+    weights: list[Tensor]
+    beds: list[Tensor]
+
+
+def lose(learner: Learner, replica: nn.Module, batch: Shown, loss: nn.Module, *, device: torch.device, precision: Precision,
+         find: bool, boxes_from: BoxSource) -> tuple[Tensor, Tensor, Tensor]:
+    """Of a batch: the classifier's loss, the persons it names rightly and, with `find`, the detector's loss; all summed."""
+    frames, boxes = move(batch.frames, batch.boxes, device)
+    labels, weights, beds = ([each.to(device) for each in column] for column in (batch.labels, batch.weights, batch.beds))
+    shown, named, heavy = choose_boxes(learner.final_model, frames, boxes, labels, weights, boxes_from)
+    named, heavy = torch.cat(named), torch.cat(heavy)
+    with autocast(device, precision):
+        logits, maps = replica(frames, shown, find=True) if find else (replica(frames, shown), None)
+    logits = logits.float()
+    classified, right = (heavy * loss(logits, named)).sum(), (heavy * (logits.argmax(dim=1) == named)).sum()
+    found = finding_loss(maps, boxes, weights, beds, frames.shape[3:]) if find else torch.zeros_like(classified)
+    return classified, right, found
 
 
 def weigh_equally(
@@ -121,9 +164,10 @@ def grouped(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
 
 def take_step(learner: Learner, clip_norm: float, epoch: int, step: int) -> None:
     learner.scaler.unscale_(learner.optimizer)
-    norm = nn.utils.clip_grad_norm_(learner.model.parameters(), clip_norm or float("inf"))
-    if not learner.scaler.is_enabled():  # fp16's scaler skips steps that overflow
-        require_finite(norm.item(), "gradient", epoch, step, learner.schedule.get_last_lr()[0])
+    for parameters in learner.tasks:
+        norm = nn.utils.clip_grad_norm_(parameters, clip_norm or float("inf"))
+        if not learner.scaler.is_enabled():  # fp16's scaler skips steps that overflow
+            require_finite(norm.item(), "gradient", epoch, step, learner.schedule.get_last_lr()[0])
     learner.scaler.step(learner.optimizer)
     learner.scaler.update()
     if learner.average:

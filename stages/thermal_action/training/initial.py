@@ -161,9 +161,13 @@ def fit_checkpoint(content: Any, weights: Mapping[str, Tensor], model: ActionMod
     seen = list(content["model"].get("channels", ["temperature"]))
     if seen != list(model.inputs.channels):
         raise InputError(f"{location} sees {seen}, model.input.channels says {list(model.inputs.channels)}: make them the same")
-    reason, skipped = unfit_head(weights, model.state_dict(), same_classes=content["classes"] == list(classes))
-    found = {name: tensor for name, tensor in weights.items() if name not in skipped}
-    return Fit(found, skipped={reason: skipped} if skipped else {}), content["model"]
+    own = model.state_dict()
+    reason, unfit = unfit_head(weights, own, same_classes=content["classes"] == list(classes))
+    finding = [name for name in weights if name.startswith("detector.")]
+    same = all(name in own and own[name].shape == weights[name].shape for name in finding)
+    skipped = {why: names for why, names in ((reason, unfit), ("another detector", [] if same else finding)) if names}
+    left = {name for names in skipped.values() for name in names}
+    return Fit({name: tensor for name, tensor in weights.items() if name not in left}, skipped=skipped), content["model"]
 
 
 def unfit_head(weights: Mapping[str, Tensor], own: Mapping[str, Tensor], *, same_classes: bool) -> tuple[str, list[str]]:

@@ -7,6 +7,7 @@ from thermal_action import InputError
 from thermal_action.models import thermal_tiny
 from thermal_action.models.inputs import Channel
 from thermal_action.params import Field, section
+from thermal_action.training.finding import BoxSource
 from thermal_action.windows import CENTRED
 
 Name = Literal["thermal_tiny", "slowfast", "slowfast_r50", "slowfast_r101", "slowonly_r50", "c2d_r50", "i3d_r50", "r2plus1d_r50",
@@ -58,6 +59,7 @@ class Model:
     name: Name
     spatial_stride: Literal[4, 8, 16, 32]  # pixels
     head: Literal["roi", "crop", "clip"]
+    boxes: BoxSource
     classifier: Literal["linear", "cosine"]
     hidden: Annotated[int, Field(ge=4, le=4096)]  # channels
     roi_size: Annotated[int, Field(ge=1, le=14)]  # cells
@@ -90,6 +92,9 @@ def check_model(model: Model) -> None:
             raise InputError(f"params.yaml: {named} {'x'.join(map(str, sides))} leaves less than two cells a side at"
                              f" model.spatial_stride {model.spatial_stride}: give a side of at least"
                              f" {2 * model.spatial_stride} pixels, or a smaller stride")
+    if model.head == "clip" and model.boxes != "annotated":
+        raise InputError(f"params.yaml: model.head clip labels whole windows and finds nobody: set model.boxes"
+                         f" {model.boxes} to annotated")
     if model.input.min_c >= model.input.max_c:
         raise InputError(f"params.yaml: model.input.min_c {model.input.min_c} must be below max_c {model.input.max_c}")
 

@@ -49,6 +49,7 @@ class Train:
     milestones: list[Share]  # of all epochs
     gamma: Annotated[float, Field(gt=0, le=1)]
     clip_norm: Annotated[float, Field(ge=0, le=1000)]
+    finding: Annotated[float, Field(gt=0, le=100)]  # of the loss
     ema: Annotated[float, Field(ge=0, lt=1)]
     precision: Precision
     # what is minimised
