@@ -1,0 +1,62 @@
+"""An ONNX file of stages/export.py as the recogniser runs it, without torch."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NoSuchFile
+
+from thermal_action import InputError
+from thermal_action.boxes import WHOLE_PICTURE
+from thermal_action.detections import read_persons
+from thermal_action.look import look_at
+
+# what the file says of the model, as JSON, under this key of its metadata
+KEY = "thermal-action"
+INFO_KEYS = ("classes", "transform", "window", "frame_size")
+
+
+class OnnxModel:
+    """`info` says how the model was trained. threads: of onnxruntime."""
+
+    def __init__(self, path: str | Path, threads: int = 1):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except NoSuchFile:
+            raise InputError(f"{path} does not exist: make it with stages/export.py, or `dvc pull`") from None
+        except (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf) as error:
+            raise InputError(f"{path} is no whole ONNX file ({' '.join(str(error).split())[:80]}): make it again with"
+                             " stages/export.py") from None
+        written = self.session.get_modelmeta().custom_metadata_map.get(KEY)
+        if written is None:
+            raise InputError(f"{path} does not say what it is a model of (no metadata {KEY!r}): make it with stages/export.py")
+        self.info = json.loads(written)
+        missing = sorted(set(INFO_KEYS) - self.info.keys())
+        if missing:
+            raise InputError(f"{path} lacks {missing[0]!r}: make it again with stages/export.py")
+        self.finds = "heat" in {output.name for output in self.session.get_outputs()}
+        # of what is not asked for nothing is computed
+        self.partly = onnxruntime.RunOptions()
+        self.partly.only_execute_path_to_fetches = True
+
+    def look(self, windows: np.ndarray, least: float) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """(boxes [N, 4], scores [N], probabilities [N, C]) of the persons of each of windows [B, T, H, W] C."""
+        frames = np.stack([look_at(window, **self.info["transform"]) for window in windows])
+        everywhere = np.array([WHOLE_PICTURE], np.float32)
+        nowhere = {"boxes": everywhere, "owner": np.zeros(1, np.int64)}
+        if self.finds:
+            heat, sides = self.session.run(["heat", "sides"], {"frames": frames, **nowhere}, self.partly)
+            found = [read_persons(*maps, frames.shape[2:], least) for maps in zip(heat, sides, strict=True)]
+        else:
+            found = [(everywhere, np.ones(1, np.float32))] * len(frames)
+        counts = [len(boxes) for boxes, _ in found]
+        if not sum(counts):
+            return [(boxes, scores, np.empty((0, len(self.info["classes"])), np.float32)) for boxes, scores in found]
+        boxes, owner = np.concatenate([boxes for boxes, _ in found]), np.repeat(np.arange(len(frames)), counts)
+        (logits,) = self.session.run(["logits"], {"frames": frames, "boxes": boxes, "owner": owner}, self.partly)
+        odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+        rows = np.split(odds / odds.sum(axis=1, keepdims=True), np.cumsum(counts)[:-1])
+        return [(boxes, scores, row) for (boxes, scores), row in zip(found, rows, strict=True)]
