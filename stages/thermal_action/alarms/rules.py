@@ -1,0 +1,140 @@
+"""From moments to alarms. Every rule is a parameter; each can be switched off.
+
+    evidence   of each person: how likely the watched action is, times how sure the detector is
+    bed        who lies on a known bed is no concern,
+    carer      and neither is somebody beside whom another person stands
+    smoothing  the evidence of the room is that of the person for whom it is largest, averaged over some seconds
+    alarm      it rose above `raise_at` and stayed above `clear_at` for `hold_s`; the next one not before `quiet_s` later
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+
+from thermal_action.boxes import centres, overlap, sizes
+from thermal_action.moments import Moment
+from thermal_action.params import Field, section
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Seconds = Annotated[float, Field(ge=0, le=3600)]
+# a person is on a bed that holds this share of the box
+ON_BED = 0.7
+
+
+@section
+class Rules:
+    """The section `rules`."""
+
+    action: str
+    smoothing_s: Seconds
+    raise_at: Share
+    clear_at: Share
+    hold_s: Seconds
+    quiet_s: Seconds
+    bed: bool
+    carer_px: Annotated[float, Field(ge=0, le=200)]
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Raised at `time`, when the frame came that raised it, for what has been going on since `since`; both ms."""
+
+    recording: str
+    time: int
+    since: int
+    evidence: float
+
+
+@dataclass
+class Watch:
+    """Follows one sensor: takes moments in order, gives alarms as they are raised.
+
+    label: id of the watched action. beds: boxes [M, 4] of known beds in [0, 1]. size: (H, W) of the picture in pixels.
+    """
+
+    rules: Rules
+    label: int
+    beds: np.ndarray
+    size: tuple[int, int]
+    smooth: float = 0.0
+    last: int | None = None  # time of the last moment, ms
+    since: int | None = None  # since when the evidence is above clear_at and was above raise_at
+    candidate: int | None = None  # since when it is above clear_at
+    raised: bool = False  # for what is going on now
+    quiet_until: int = -1
+
+    def take(self, moment: Moment) -> Alarm | None:
+        self.smooth = self.smoothed(moment)
+        self.last = moment.time
+        return self.decide(moment, self.smooth)
+
+    def decide(self, moment: Moment, smooth: float) -> Alarm | None:
+        """The alarm that the smoothed evidence of the next moment raises."""
+        if smooth < self.rules.clear_at:
+            self.candidate, self.since, self.raised = None, None, False
+            return None
+        self.candidate = moment.time if self.candidate is None else self.candidate
+        if smooth >= self.rules.raise_at and self.since is None:
+            self.since = self.candidate
+        held = self.since is not None and moment.time - self.since >= 1000 * self.rules.hold_s
+        if not held or self.raised or moment.known < self.quiet_until:
+            return None
+        self.raised = True
+        self.quiet_until = moment.known + round(1000 * self.rules.quiet_s)
+        return Alarm(moment.recording, moment.known, self.since, smooth)
+
+    def smoothed(self, moment: Moment) -> float:
+        """Exponential average by time; where nothing is said, all stays as it was."""
+        if moment.abstained:
+            return self.smooth
+        evidence = evidence_of(moment, self.label, self.rules, self.beds, self.size)
+        if self.last is None or not self.rules.smoothing_s:
+            return evidence
+        kept = np.exp(-(moment.time - self.last) / (1000 * self.rules.smoothing_s))
+        return float(kept * self.smooth + (1 - kept) * evidence)
+
+
+def evidence_of(moment: Moment, label: int, rules: Rules, beds: np.ndarray, size: tuple[int, int]) -> float:
+    """The largest evidence of a person whom no rule excuses, 0 to 1."""
+    if not moment.persons:
+        return 0.0
+    boxes = np.array([person.box for person in moment.persons])
+    evidence = np.array([person.score * person.probabilities[label] for person in moment.persons])
+    if rules.bed and len(beds):
+        evidence[on_beds(boxes, beds)] = 0
+    if rules.carer_px:
+        evidence[accompanied(moment, boxes, label, rules.carer_px, size)] = 0
+    return float(evidence.max())
+
+
+def on_beds(boxes: np.ndarray, beds: np.ndarray) -> np.ndarray:
+    """bool [N]: whose box lies within a bed."""
+    shared = overlap(boxes[:, None], beds[None]).max(axis=1)
+    return shared >= ON_BED * np.maximum(np.prod(sizes(boxes), axis=1), 1e-9)
+
+
+def accompanied(moment: Moment, boxes: np.ndarray, label: int, reach_px: float, size: tuple[int, int]) -> np.ndarray:
+    """bool [N]: who has somebody beside them, nearer than `reach_px`, who does something else than the watched action."""
+    middles = centres(boxes) * (size[1], size[0])
+    upright = np.array([person.action != label for person in moment.persons])
+    near = np.linalg.norm(middles[:, None] - middles[None], axis=2) <= reach_px
+    np.fill_diagonal(near, False)
+    return (near & upright[None]).any(axis=1)
+
+
+def smooth_all(moments: Iterable[Moment], rules: Rules, label: int, beds: np.ndarray, size: tuple[int, int]) -> list[float]:
+    """The smoothed evidence of each moment of a recording; it does not depend on when rules raise an alarm."""
+    watching, smooth = Watch(rules, label, beds, size), []
+    for moment in moments:
+        watching.take(moment)
+        smooth.append(watching.smooth)
+    return smooth
+
+
+def raise_alarms(moments: Iterable[Moment], smooth: Iterable[float], rules: Rules) -> list[Alarm]:
+    """The alarms of one recording, of which the smoothed evidence is known."""
+    watching = Watch(rules, -1, np.empty((0, 4)), (0, 0))
+    decided = (watching.decide(moment, value) for moment, value in zip(moments, smooth, strict=True))
+    return [alarm for alarm in decided if alarm is not None]

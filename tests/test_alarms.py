@@ -1,0 +1,259 @@
+"""python -m pytest tests/test_alarms.py
+
+Without these, an alarm could come late, twice, for somebody in bed or not at all, and the scores would not tell.
+"""
+
+import json
+
+import numpy as np
+import pytest
+
+from conftest import ROOT, Project
+from thermal_action import InputError
+from thermal_action.alarms.events import Event, Night, find_events, read_night
+from thermal_action.alarms.rules import Alarm, Rules, Watch, on_beds, raise_alarms, smooth_all
+from thermal_action.alarms.scores import at_rate, by_cause, by_scenario, curve, intervals, judge, summarise
+from thermal_action.keyframes import Annotation, Keyframe, write_keyframes
+from thermal_action.moments import Moment, MomentWriter
+from thermal_action.params import read_params
+from thermal_action.recogniser import Person
+from thermal_action.recordings import write_recording
+
+CLASSES = ["standing", "lying", "in bed"]
+LYING = 1
+FLOOR, BED, BESIDE = (0.1, 0.1, 0.3, 0.4), (0.6, 0.5, 0.9, 0.9), (0.3, 0.1, 0.45, 0.4)
+BEDS = np.array([[0.55, 0.45, 0.95, 0.95]])
+SIZE = (40, 60)
+
+
+def rules(**changes) -> Rules:
+    settings = {"action": "lying", "smoothing_s": 0.0, "raise_at": 0.5, "clear_at": 0.3, "hold_s": 0.0, "quiet_s": 0.0,
+                "bed": True, "carer_px": 0.0}
+    return Rules(**settings | changes)
+
+
+def person(lying: float, box: tuple = FLOOR, score: float = 1.0) -> Person:
+    return Person(box, score, np.array([(1 - lying) * 0.9, lying, (1 - lying) * 0.1]))
+
+
+def moments(*evidence: float | None, step_s: float = 1.0, ahead_ms: int = 0, box: tuple = FLOOR) -> list[Moment]:
+    """One person a moment; None: nothing is said."""
+    said = []
+    for number, value in enumerate(evidence):
+        time, persons = round(1000 * step_s * number), () if value is None else (person(value, box),)
+        said.append(Moment("R", time, time + ahead_ms, persons, (1,) * len(persons), "damaged" if value is None else None))
+    return said
+
+
+def alarms(said: list[Moment], beds: np.ndarray = BEDS, **changes) -> list[Alarm]:
+    """As a sensor is watched; the smoothed evidence known beforehand, as in scoring, gives the same."""
+    watching = Watch(rules(**changes), LYING, beds, SIZE)
+    raised = [alarm for alarm in map(watching.take, said) if alarm is not None]
+    assert raised == raise_alarms(said, smooth_all(said, rules(**changes), LYING, beds, SIZE), rules(**changes))
+    return raised
+
+
+# rules
+
+def test_an_alarm_is_raised_once_for_what_goes_on():
+    raised = alarms(moments(0, 0, 0.9, 0.9, 0.4, 0.9, 0.9, 0.1, 0, 0.9, 0.9))
+    assert [(alarm.time, alarm.since) for alarm in raised] == [(2000, 2000), (9000, 9000)]  # 0.4 is not below clear_at
+
+
+def test_it_comes_when_the_last_frame_came_that_it_needs():
+    (alarm,) = alarms(moments(0, 0.9, ahead_ms=5300))
+    assert (alarm.time, alarm.since) == (6300, 1000)
+
+
+def test_it_must_last():
+    assert alarms(moments(0, 0.9, 0.9, 0.9, 0), hold_s=3) == []
+    (alarm,) = alarms(moments(0, 0.9, 0.9, 0.9, 0.9, 0), hold_s=3)
+    assert (alarm.time, alarm.since) == (4000, 1000)
+    # what counts is the time above clear_at, once it rose above raise_at
+    assert alarms(moments(0, 0.4, 0.4, 0.4, 0.9), hold_s=3)[0].time == 4000
+    assert alarms(moments(0, 0.4, 0.4, 0.4, 0.4), hold_s=3) == []
+
+
+def test_the_next_one_waits():
+    said = moments(0.9, 0, 0.9, 0, 0, 0, 0.9)
+    assert [alarm.time for alarm in alarms(said)] == [0, 2000, 6000]
+    assert [alarm.time for alarm in alarms(said, quiet_s=5)] == [0, 6000]
+    # for what goes on when the waiting ends there is one
+    assert [alarm.time for alarm in alarms(moments(0.9, 0, 0.9, 0.9, 0.9, 0.9, 0.9), quiet_s=5)] == [0, 5000]
+
+
+def test_evidence_is_averaged_by_time_and_not_by_moments():
+    values = [0.0] + [1.0] * 60
+    for step in (0.2, 1.0, 2.0):
+        (alarm,) = alarms(moments(*values, step_s=step), smoothing_s=4, raise_at=0.6)
+        assert alarm.time / 1000 == pytest.approx(4 * np.log(1 / 0.4), abs=step)
+
+
+def test_where_nothing_is_said_all_stays_as_it_was():
+    assert alarms(moments(0.9, None, None, 0.9)) == alarms(moments(0.9, 0.9, 0.9, 0.9))
+    watching = Watch(rules(smoothing_s=4), LYING, BEDS, SIZE)
+    for moment in moments(0.9, None):
+        watching.take(moment)
+    assert watching.smooth == pytest.approx(0.9)
+    watching.take(Moment("R", 3000, 3000, (), ()))  # nobody there is something that is said
+    assert watching.smooth < 0.6
+
+
+def test_who_lies_on_a_known_bed_is_no_concern():
+    in_bed = moments(0.9, 0.9, box=BED)
+    assert alarms(in_bed) == [] and len(alarms(in_bed, bed=False)) == 1
+    half = (0.4, 0.5, 0.7, 0.9)
+    assert on_beds(np.array([BED, FLOOR, half]), BEDS).tolist() == [True, False, False]
+    assert len(alarms(in_bed, beds=np.empty((0, 4)))) == 1
+
+
+def test_a_carer_beside_takes_the_alarm_away():
+    both = [Moment("R", 0, 0, (person(0.9), person(0.1, BESIDE)), (1, 2))]  # their middles are 10.5 pixels apart
+    assert len(alarms(both)) == 1 and len(alarms(both, carer_px=10)) == 1 and alarms(both, carer_px=11) == []
+    two_lie = [Moment("R", 0, 0, (person(0.9), person(0.8, BESIDE)), (1, 2))]
+    assert len(alarms(two_lie, carer_px=11)) == 1
+
+
+def test_an_unsure_detection_is_less_evidence():
+    unsure = [Moment("R", 0, 0, (person(0.9, score=0.5),), (1,))]
+    assert alarms(unsure) == [] and len(alarms(unsure, raise_at=0.4)) == 1
+
+
+# what happened
+
+def timeline(*segments: tuple[str | None, int, int], other: tuple = ()) -> dict:
+    persons = [[{"label": label, "start_ms": 1000 * start, "end_ms": 1000 * end} for label, start, end in each]
+               for each in (segments, other)]
+    return {"recording": "R", "persons": [{"object_id": number, "segments": each} for number, each in enumerate(persons)]}
+
+
+def events(whole: dict) -> list[tuple]:
+    found = find_events("R", whole["persons"][0], "lying", whole)
+    return [(event.start // 1000, event.end // 1000, event.scenario) for event in found]
+
+
+def test_events_are_stretches_of_the_action_and_what_came_before():
+    assert events(timeline(("standing", 0, 10), ("transition", 10, 12), ("lying", 12, 40), ("standing", 40, 60))) == \
+        [(12, 40, "after standing")]
+    assert events(timeline(("lying", 0, 10), ("transition", 10, 13), ("lying", 13, 30))) == [(0, 30, "after the beginning")]
+    assert events(timeline(("in bed", 0, 10), ("lying", 10, 12))) == []  # too short
+    assert events(timeline(("standing", 0, 10), ("lying", 10, 30), ("standing", 30, 50), ("lying", 50, 70)))[1][0] == 50
+    assert events(timeline(("lying", 5, 30), other=(("standing", 0, 20),))) == [(5, 30, "a carer is in the room")]
+
+
+def night(*spans: tuple[int, int], hours: float = 24.0) -> Night:
+    happened = tuple(Event("R", 1000 * start, 1000 * end, "after standing") for start, end in spans)
+    persons = timeline(("in bed", 0, 50_000), ("lying", 50_000, 90_000))["persons"]
+    return Night("R", 0, round(3_600_000 * hours), happened, persons)
+
+
+def raised(*seconds: float) -> list[Alarm]:
+    return [Alarm("R", round(1000 * second), round(1000 * second), 0.9) for second in seconds]
+
+
+def test_alarms_are_for_events_or_for_nothing():
+    outcome = judge(night((100, 160), (500, 560)), raised(90, 108, 130, 170, 400))
+    assert list(outcome.delays.values()) == [8.0] and [alarm.time for alarm in outcome.false] == [90_000, 400_000]
+    summary = summarise([outcome])
+    assert summary["events"] == 2 and summary["sensitivity"] == 0.5 and summary["false_alarms_per_day"] == 2
+    assert summary["delay_median_s"] == 8.0
+    assert by_scenario([outcome]) == [{"scenario": "after standing", "events": 2, "alarms": 1, "delay_median_s": 8.0}]
+    assert by_cause([outcome]) == [{"truth": "in bed", "false_alarms": 2}]
+
+
+def test_rates_are_of_days_and_nights_without_events_count():
+    summary = summarise([judge(night(hours=6), raised(10, 3000)), judge(night((100, 160), hours=18), raised(110))])
+    assert summary["days"] == 1 and summary["false_alarms_per_day"] == 2 and summary["sensitivity"] == 1
+    empty = summarise([judge(night(hours=12), [])])
+    assert np.isnan(empty["sensitivity"]) and empty["false_alarms_per_day"] == 0
+
+
+def test_the_wanted_rate_picks_the_most_sensitive_point_below_it():
+    two = night((100, 160), (500, 560))
+    outcomes = {0.2: [judge(two, raised(110, 510, 900))], 0.5: [judge(two, raised(120))], 0.9: [judge(two, [])]}
+    points = curve(list(outcomes), outcomes.__getitem__)
+    assert [point["sensitivity"] for point in points] == [1, 0.5, 0]
+    assert at_rate(points, 0.5)["raise_at"] == 0.5 and at_rate(points, 1.0)["raise_at"] == 0.2
+    assert at_rate(points[:1], 0.5) is None
+
+
+def test_intervals_are_of_recordings():
+    good, bad = judge(night((100, 160)), raised(110)), judge(night((100, 160)), raised(900))
+    found = intervals([good, bad] * 4, 200, 0.95, 0)
+    low, high = found["sensitivity"]
+    assert 0 < low < 0.5 < high < 1 and intervals([good] * 8, 200, 0.95, 0)["sensitivity"] == (1, 1)
+
+
+# the stage
+
+@pytest.fixture
+def nights(project: Project) -> Project:
+    """Two recordings of ten minutes with known events, predicted rightly but for one event and one false alarm."""
+    folder = project.folder
+    for name in ("N1", "N2"):
+        times = 1_760_000_000_000 + 1000 * np.arange(600)
+        frames = np.random.default_rng(0).normal(20, 1, (600, 8, 12)).astype(np.float32)
+        (folder / "data/frames").mkdir(parents=True, exist_ok=True)
+        write_recording(folder / f"data/frames/{name}.h5", zip(times.tolist(), range(600), frames, [0] * 600, strict=True),
+                        sensor_id=name, mac_address="02:00:00:00:00:01", height=8, width=12, compression="lzf", level=1)
+        segments = [("standing", 0, 100), ("lying", 100, 200), ("in bed", 200, 400), ("lying", 400, 500), ("standing", 500, 600)]
+        written = {"recording": name, "persons": [{"object_id": 0, "segments": [
+            {"label": label, "start_ms": int(times[start]), "end_ms": int(times[end - 1])} for label, start, end in segments]}]}
+        (folder / "data/raw/timeline").mkdir(parents=True, exist_ok=True)
+        (folder / f"data/raw/timeline/{name}.json").write_text(json.dumps(written))
+        bed = Annotation((0.75, 0.7, 0.4, 0.5), "furniture", "bed", "0%", "no", 3)
+        (folder / "data/raw/keyframes").mkdir(exist_ok=True)
+        keyframe = Keyframe(name, "02:00:00:00:00:01", "a", 0, int(times[0]), (bed,))
+        write_keyframes(folder / f"data/raw/keyframes/{name}.jsonl", [keyframe])
+        (folder / "predictions").mkdir(exist_ok=True)
+        with MomentWriter(folder / "predictions" / name, CLASSES) as writer:
+            for number, time in enumerate(times.tolist()):
+                label = next(label for label, start, end in segments if start <= number < end)
+                lying = 0.9 if label == "lying" else 0.05
+                if name == "N2":
+                    lying = 0.05 if 400 <= number < 500 else 0.9 if 550 <= number < 560 else lying
+                writer.write(Moment(name, time, time + 5000, (person(lying, BED if label == "in bed" else FLOOR),), (1,)))
+    project.set({"classes": CLASSES})
+    document = {name: read_params(name, dict, ROOT / "pipelines/alarms/params.yaml") for name in ("rules", "alarms")}
+    document["rules"] |= {"action": "lying", "smoothing_s": 2.0}
+    document["alarms"] |= {"bootstrap_samples": 100, "rate_per_day": 100.0}
+    project.set(document)
+    return project
+
+
+def test_the_stage_scores_nights_and_shows_what_failed(nights):
+    told = nights.run("alarms").stdout
+    written = json.loads((nights.folder / "metrics/alarms.json").read_text())
+    assert written["as_set"]["events"] == 4 and written["as_set"]["sensitivity"] == 0.75
+    assert written["as_set"]["false_alarms_per_day"] == pytest.approx(1 / (2 * 604 / 86400), rel=0.01)
+    assert 7 < written["as_set"]["delay_median_s"] < 11  # five seconds that the window looks ahead, and the rules
+    assert written["at_rate"]["sensitivity"] >= 0.75 and "75.0 % of 4 events" in told
+    folder = nights.folder / "metrics/alarms"
+    assert (folder / "causes.csv").read_text().splitlines() == ["truth,false_alarms", "standing,1"]
+    names = [path.name for path in sorted((folder / "pictures").iterdir())]
+    assert len(names) == 3 and names[-1] == "curve.png" and all("N2" in name for name in names[:2])
+
+
+@pytest.mark.parametrize(("changes", "told"), [
+    ({"rules": {"action": "flying"}}, "rules.action 'flying' is none of the classes"),
+    ({"rules": {"clear_at": 0.8}}, "rules.clear_at 0.8 must not be above rules.raise_at 0.5"),
+    ({"rules": {"hold_s": -1.0}}, "rules.hold_s = -1.0"),
+])
+def test_rules_that_cannot_be_are_refused(nights, changes, told):
+    nights.set(changes)
+    assert told in nights.refusal("alarms")
+    assert not (nights.folder / "metrics/alarms.json").exists()
+
+
+def test_missing_predictions_are_named(nights):
+    for path in (nights.folder / "predictions").iterdir():
+        path.unlink()
+    assert "predictions holds no predictions" in nights.refusal("alarms")
+
+
+def test_a_night_is_what_was_watched_of_it(tmp_path):
+    path = tmp_path / "R.json"
+    path.write_text(json.dumps(timeline(("lying", 0, 50), ("standing", 50, 100), ("lying", 100, 200))))
+    assert [event.start for event in read_night(path, "lying", 60_000, 400_000).events] == [100_000]
+    with pytest.raises(InputError, match="does not exist"):
+        read_night(tmp_path / "none.json", "lying", 0, 1)
