@@ -18,11 +18,10 @@ from tqdm import tqdm
 
 from thermal_action import InputError
 from thermal_action.alarms import pictures, scores
+from thermal_action.alarms.beds import find_beds
 from thermal_action.alarms.events import Night, read_night
 from thermal_action.alarms.rules import Rules, raise_alarms, smooth_all
-from thermal_action.annotations import BEDS
 from thermal_action.files import replacing_folder, write_json
-from thermal_action.keyframes import read_keyframes
 from thermal_action.moments import Moment, read_moments
 from thermal_action.params import ActionNames, Field, read_params, run, section
 from thermal_action.recordings import Recording
@@ -62,17 +61,6 @@ def read_watched(path: Path, rules: Rules, classes: list[str]) -> Watched:
         size = recording.height, recording.width
     beds = find_beds(RAW / "keyframes" / f"{name}.jsonl", classes)
     return Watched(night, moments, smooth_all(moments, rules, classes.index(rules.action), beds, size), beds)
-
-
-def find_beds(path: Path, classes: list[str]) -> np.ndarray:
-    """Where annotators drew beds, [M, 4]: the median of each one's boxes."""
-    drawn: dict[int, list] = {}
-    for keyframe in read_keyframes(path, classes):
-        for annotation in keyframe.annotations:
-            if annotation.category == "furniture" and annotation.subcategory in BEDS:
-                drawn.setdefault(annotation.object_id, []).append(annotation.bbox)
-    middles = np.array([np.median(boxes, axis=0) for boxes in drawn.values()]).reshape(-1, 4)
-    return np.clip(np.hstack([middles[:, :2] - middles[:, 2:] / 2, middles[:, :2] + middles[:, 2:] / 2]), 0, 1)
 
 
 def judge_all(nights: list[Watched], rules: Rules) -> list[scores.Outcome]:

@@ -37,6 +37,10 @@ class TableMissing(InputError):
     """The table that was asked for does not exist."""
 
 
+class Unreachable(InputError):
+    """The server was asked as often as the transport allows, and did not answer; it may later."""
+
+
 class Again(Exception):
     """This request failed in a way that the next one may not."""
 
@@ -191,7 +195,7 @@ class Client:
                 problem = "it sent no row where COUNT(*) counts some"
             except Again as reason:
                 problem = str(reason)
-        raise InputError(f"TDengine at {self.transport.url} failed {self.transport.retries + 1} times, at last because "
+        raise Unreachable(f"TDengine at {self.transport.url} failed {self.transport.retries + 1} times, at last because "
                          f"{problem}: see that it runs and start the fetch again, it goes on where it stopped")
 
     def pause(self, attempt: int) -> None:

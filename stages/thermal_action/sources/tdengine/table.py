@@ -139,20 +139,29 @@ class SensorTable:
         A page may be shorter than asked for (a row limit of the server, an error that it swallowed): the next one
         begins behind it, and the end is where `times` ends. InputError when other rows come than these.
         """
-        columns, received = self.columns, 0
+        received = 0
+        while received < len(times):
+            cursor = times[received - 1] if received else after
+            rows = self._rows(f"{self.ts}>{cursor} and {self.ts}<={times[-1]}", self.page_rows, some=True)
+            self._check_times([row[0] for row in rows], times[received : received + len(rows)])
+            received += len(rows)
+            yield rows
+
+    def rows_after(self, time: int) -> list[list]:
+        """A page of the rows after `time` (ticks), ascending, as `pages` gives them; none where nothing has come since."""
+        rows = self._rows(f"{self.ts}>{time}", self.page_rows, some=False)
+        self._ascending([(self._time(row), 0) for row in rows])
+        return rows
+
+    def _rows(self, where: str, limit: int, some: bool) -> list[list]:
+        columns = self.columns
         names = [columns.frame_data, columns.width, columns.height, columns.frame_seq]
         selected = ",".join([self._ts_column()] + [f"`{name}`" for name in names if name is not None])
         width = 1 + len(names) - names.count(None)
-        while received < len(times):
-            cursor = times[received - 1] if received else after
-            rows = self.client.rows(f"select {selected} from {self.source} where {self.ts}>{cursor} and {self.ts}<={times[-1]} "
-                                    f"order by {self.ts} limit {self.page_rows}", some=True)
-            if any(len(row) != width for row in rows):
-                raise InputError(f"table {self.name}: a row has not the {width} columns asked for: see that no proxy "
-                                 "changes answers")
-            self._check_times([row[0] for row in rows], times[received : received + len(rows)])
-            received += len(rows)
-            yield [with_absent(row, names) for row in rows] if None in names else rows
+        rows = self.client.rows(f"select {selected} from {self.source} where {where} order by {self.ts} limit {limit}", some)
+        if any(len(row) != width for row in rows):
+            raise InputError(f"table {self.name}: a row has not the {width} columns asked for: see that no proxy changes answers")
+        return [with_absent(row, names) for row in rows] if None in names else rows
 
     def _check_times(self, received: list, expected: list[int]) -> None:
         if received != expected:
