@@ -20,7 +20,7 @@ from thermal_action import InputError
 from thermal_action.alarms import pictures, scores
 from thermal_action.alarms.beds import find_beds
 from thermal_action.alarms.events import Night, read_night
-from thermal_action.alarms.rules import Rules, raise_alarms, smooth_all
+from thermal_action.alarms.rules import Rules, Smoother, raise_alarms
 from thermal_action.files import replacing_folder, write_json
 from thermal_action.moments import Moment, read_moments
 from thermal_action.params import ActionNames, Field, read_params, run, section
@@ -60,7 +60,8 @@ def read_watched(path: Path, rules: Rules, classes: list[str]) -> Watched:
     with Recording(FRAMES / f"{name}.h5") as recording:
         size = recording.height, recording.width
     beds = find_beds(RAW / "keyframes" / f"{name}.jsonl", classes)
-    return Watched(night, moments, smooth_all(moments, rules, classes.index(rules.action), beds, size), beds)
+    smoother = Smoother(rules, classes.index(rules.action), beds, size)
+    return Watched(night, moments, [smoother.take(moment) for moment in moments], beds)
 
 
 def judge_all(nights: list[Watched], rules: Rules) -> list[scores.Outcome]:

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, Project
 from thermal_action import InputError
 from thermal_action.alarms.events import Event, Night, find_events, read_night
-from thermal_action.alarms.rules import Alarm, Rules, Watch, on_beds, raise_alarms, smooth_all
+from thermal_action.alarms.rules import Alarm, Rules, Smoother, on_beds, raise_alarms
 from thermal_action.alarms.scores import at_rate, by_cause, by_scenario, curve, intervals, judge, summarise
 from thermal_action.keyframes import Annotation, Keyframe, write_keyframes
 from thermal_action.moments import Moment, MomentWriter
@@ -46,11 +46,8 @@ def moments(*evidence: float | None, step_s: float = 1.0, ahead_ms: int = 0, box
 
 
 def alarms(said: list[Moment], beds: np.ndarray = BEDS, **changes) -> list[Alarm]:
-    """As a sensor is watched; the smoothed evidence known beforehand, as in scoring, gives the same."""
-    watching = Watch(rules(**changes), LYING, beds, SIZE)
-    raised = [alarm for alarm in map(watching.take, said) if alarm is not None]
-    assert raised == raise_alarms(said, smooth_all(said, rules(**changes), LYING, beds, SIZE), rules(**changes))
-    return raised
+    smoother = Smoother(rules(**changes), LYING, beds, SIZE)
+    return raise_alarms(said, [smoother.take(moment) for moment in said], rules(**changes))
 
 
 # rules
@@ -91,12 +88,9 @@ def test_evidence_is_averaged_by_time_and_not_by_moments():
 
 def test_where_nothing_is_said_all_stays_as_it_was():
     assert alarms(moments(0.9, None, None, 0.9)) == alarms(moments(0.9, 0.9, 0.9, 0.9))
-    watching = Watch(rules(smoothing_s=4), LYING, BEDS, SIZE)
-    for moment in moments(0.9, None):
-        watching.take(moment)
-    assert watching.smooth == pytest.approx(0.9)
-    watching.take(Moment("R", 3000, 3000, (), ()))  # nobody there is something that is said
-    assert watching.smooth < 0.6
+    smoother = Smoother(rules(smoothing_s=4), LYING, BEDS, SIZE)
+    assert [smoother.take(moment) for moment in moments(0.9, None)] == pytest.approx([0.9, 0.9])
+    assert smoother.take(Moment("R", 3000, 3000, (), ())) < 0.6  # nobody there is something that is said
 
 
 def test_who_lies_on_a_known_bed_is_no_concern():

@@ -20,7 +20,7 @@ from tdengine_server import TDengineServer
 from test_predict import INFO, put_model
 from test_streams import write_text
 from thermal_action import InputError
-from thermal_action.alarms.rules import Rules, Watch
+from thermal_action.alarms.rules import Rules, Smoother
 from thermal_action.live.feeds import TableFeed, TextFeed
 from thermal_action.live.follow import Follower
 from thermal_action.moments import Abstention, Observer, observe_all, to_record
@@ -176,8 +176,8 @@ def follow(tmp_path: Path, *readings, keyframe: float = 1.0, every: int = 1, **o
     recognizer = ThermalActionRecognizer(put_model(tmp_path / "best.pt", window=window), score=0.3)
     feed, now = Script(*readings), [0.0]
     observer = Observer(recognizer, "S1", Abstention(0.5, 6.0))
-    watch = Watch(Rules(**RULES | options.pop("rules", {})), SEVEN_ACTIONS.index("lying"), np.empty((0, 4)), SIZE)
-    follower = Follower(feed, observer, watch, every=every, tell_moments=options.get("moments", False), silent_s=3.0)
+    smoother = Smoother(Rules(**RULES | options.pop("rules", {})), SEVEN_ACTIONS.index("lying"), np.empty((0, 4)), SIZE)
+    follower = Follower(feed, observer, smoother, every=every, tell_moments=options.get("moments", False), silent_s=3.0)
     return list(follower.events(lambda: not feed.readings, lambda: now.__setitem__(0, now[0] + 1), lambda: now[0]))
 
 

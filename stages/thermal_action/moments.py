@@ -13,7 +13,7 @@ import numpy as np
 
 from thermal_action import InputError
 from thermal_action.files import replacing
-from thermal_action.recogniser import Person, ThermalActionRecognizer, unfit
+from thermal_action.recogniser import Person, ThermalActionRecognizer
 from thermal_action.streams import Frame, SlidWindow, slide
 from thermal_action.tracking import Tracker
 
@@ -41,6 +41,14 @@ class Abstention:
     damaged: float = 0.5
     gap_s: float = 6.0
 
+    def reason(self, window: SlidWindow) -> str | None:
+        """Why nothing is said of a window; None if something is."""
+        if window.damaged > self.damaged:
+            return f"{window.damaged:.0%} of its frames lost pixels"
+        if window.gap > 1000 * self.gap_s:
+            return f"{window.gap / 1000:.1f} s without a frame"
+        return None
+
 
 class Observer:
     """Turns windows of one recording, in order, into moments: finds and labels persons, and follows them."""
@@ -50,7 +58,7 @@ class Observer:
         self.tracker = Tracker(recognizer.frame_size)
 
     def observe(self, windows: Sequence[SlidWindow]) -> list[Moment]:
-        reasons = [unfit(window, self.abstention.damaged, self.abstention.gap_s) for window in windows]
+        reasons = [self.abstention.reason(window) for window in windows]
         asked = [window.frames for window, reason in zip(windows, reasons, strict=True) if reason is None]
         answers = iter(self.recognizer.detect_all(asked) if asked else [])
         moments = []

@@ -8,7 +8,6 @@ import numpy as np
 
 from thermal_action import InputError
 from thermal_action.params import check_section
-from thermal_action.streams import SlidWindow
 from thermal_action.windows import Windowing
 
 
@@ -90,12 +89,3 @@ class ThermalActionRecognizer:
         if frames.min() == frames.max():
             raise InputError(f"frames are {frames.flat[0]:g} C everywhere and no picture")
         return frames
-
-
-def unfit(window: SlidWindow, max_damaged: float, max_gap_s: float) -> str | None:
-    """Why a window is too damaged to say anything about it; None if it is not."""
-    if window.damaged > max_damaged:
-        return f"{window.damaged:.0%} of its frames lost pixels"
-    if window.gap > 1000 * max_gap_s:
-        return f"{window.gap / 1000:.1f} s without a frame"
-    return None

@@ -48,8 +48,8 @@ class Alarm:
 
 
 @dataclass
-class Watch:
-    """Follows one sensor: takes moments in order, gives alarms as they are raised.
+class Smoother:
+    """The evidence of one sensor, averaged; moments are taken in order.
 
     label: id of the watched action. beds: boxes [M, 4] of known beds in [0, 1]. size: (H, W) of the picture in pixels.
     """
@@ -60,18 +60,31 @@ class Watch:
     size: tuple[int, int]
     smooth: float = 0.0
     last: int | None = None  # time of the last moment, ms
-    since: int | None = None  # since when the evidence is above clear_at and was above raise_at
-    candidate: int | None = None  # since when it is above clear_at
+
+    def take(self, moment: Moment) -> float:
+        """Exponential average by time; where nothing is said, all stays as it was."""
+        if not moment.abstained:
+            evidence = evidence_of(moment, self.label, self.rules, self.beds, self.size)
+            if self.last is None or not self.rules.smoothing_s:
+                self.smooth = evidence
+            else:
+                kept = float(np.exp(-(moment.time - self.last) / (1000 * self.rules.smoothing_s)))
+                self.smooth = kept * self.smooth + (1 - kept) * evidence
+        self.last = moment.time
+        return self.smooth
+
+
+@dataclass
+class Trigger:
+    """Raises the alarms of one sensor by its smoothed evidence; moments are taken in order."""
+
+    rules: Rules
+    candidate: int | None = None  # since when it is above clear_at,
+    since: int | None = None  # and the same once it was above raise_at, ms
     raised: bool = False  # for what is going on now
     quiet_until: int = -1
 
-    def take(self, moment: Moment) -> Alarm | None:
-        self.smooth = self.smoothed(moment)
-        self.last = moment.time
-        return self.decide(moment, self.smooth)
-
-    def decide(self, moment: Moment, smooth: float) -> Alarm | None:
-        """The alarm that the smoothed evidence of the next moment raises."""
+    def take(self, moment: Moment, smooth: float) -> Alarm | None:
         if smooth < self.rules.clear_at:
             self.candidate, self.since, self.raised = None, None, False
             return None
@@ -84,16 +97,6 @@ class Watch:
         self.raised = True
         self.quiet_until = moment.known + round(1000 * self.rules.quiet_s)
         return Alarm(moment.recording, moment.known, self.since, smooth)
-
-    def smoothed(self, moment: Moment) -> float:
-        """Exponential average by time; where nothing is said, all stays as it was."""
-        if moment.abstained:
-            return self.smooth
-        evidence = evidence_of(moment, self.label, self.rules, self.beds, self.size)
-        if self.last is None or not self.rules.smoothing_s:
-            return evidence
-        kept = np.exp(-(moment.time - self.last) / (1000 * self.rules.smoothing_s))
-        return float(kept * self.smooth + (1 - kept) * evidence)
 
 
 def evidence_of(moment: Moment, label: int, rules: Rules, beds: np.ndarray, size: tuple[int, int]) -> float:
@@ -124,17 +127,8 @@ def accompanied(moment: Moment, boxes: np.ndarray, label: int, reach_px: float, 
     return (near & upright[None]).any(axis=1)
 
 
-def smooth_all(moments: Iterable[Moment], rules: Rules, label: int, beds: np.ndarray, size: tuple[int, int]) -> list[float]:
-    """The smoothed evidence of each moment of a recording; it does not depend on when rules raise an alarm."""
-    watching, smooth = Watch(rules, label, beds, size), []
-    for moment in moments:
-        watching.take(moment)
-        smooth.append(watching.smooth)
-    return smooth
-
-
 def raise_alarms(moments: Iterable[Moment], smooth: Iterable[float], rules: Rules) -> list[Alarm]:
-    """The alarms of one recording, of which the smoothed evidence is known."""
-    watching = Watch(rules, -1, np.empty((0, 4)), (0, 0))
-    decided = (watching.decide(moment, value) for moment, value in zip(moments, smooth, strict=True))
-    return [alarm for alarm in decided if alarm is not None]
+    """The alarms of one recording, of which the smoothed evidence is known: that does not depend on when rules raise an alarm."""
+    trigger = Trigger(rules)
+    raised = (trigger.take(moment, value) for moment, value in zip(moments, smooth, strict=True))
+    return [alarm for alarm in raised if alarm is not None]

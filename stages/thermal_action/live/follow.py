@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from thermal_action.alarms.rules import Watch
+from thermal_action.alarms.rules import Smoother, Trigger
 from thermal_action.live.feeds import Feed
 from thermal_action.moments import Moment, Observer, to_record
 from thermal_action.sources.tdengine.rest import Unreachable
@@ -25,8 +25,9 @@ class Follower:
     Each has the sensor's time of the newest frame, time_ms. A frame that is older than the one before is left out as damaged.
     """
 
-    def __init__(self, feed: Feed, observer: Observer, watch: Watch, *, every: int, tell_moments: bool, silent_s: float):
-        self.feed, self.observer, self.watch = feed, observer, watch
+    def __init__(self, feed: Feed, observer: Observer, smoother: Smoother, *, every: int, tell_moments: bool, silent_s: float):
+        self.feed, self.observer = feed, observer
+        self.smoother, self.trigger = smoother, Trigger(smoother.rules)
         self.slider = Slider(observer.recognizer.windowing, every)
         self.tell_moments, self.silent_s = tell_moments, silent_s
         self.newest: int | None = None
@@ -78,7 +79,7 @@ class Follower:
         self.abstains = moment.abstained
         if self.tell_moments:
             yield self.event("moment", **to_record(moment, self.observer.recognizer.classes))
-        alarm = self.watch.take(moment)
+        alarm = self.trigger.take(moment, self.smoother.take(moment))
         if alarm is not None:
             yield self.event("alarm", since_ms=alarm.since, evidence=round(alarm.evidence, 4))
 
