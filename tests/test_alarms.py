@@ -209,7 +209,7 @@ def nights(project: Project) -> Project:
                 writer.write(Moment(name, time, time + 5000, (person(lying, BED if label == "in bed" else FLOOR),), (1,)))
     project.set({"classes": CLASSES})
     document = {name: read_params(name, dict, ROOT / "pipelines/alarms/params.yaml") for name in ("rules", "alarms")}
-    document["rules"] |= {"action": "lying", "smoothing_s": 2.0}
+    document["rules"] |= {"action": "lying", "smoothing_s": 2.0, "raise_at": 0.5, "clear_at": 0.3, "hold_s": 3.0}
     document["alarms"] |= {"bootstrap_samples": 100, "rate_per_day": 100.0}
     project.set(document)
     return project
