@@ -64,8 +64,17 @@ def wake(model):
     return model
 
 
+def answer(model, frames, boxes):
+    """The logits, and all that the model says, as one number that depends on every weight."""
+    if model.detector is None:
+        logits = model(frames, boxes)
+        return logits, logits.float().square().sum()
+    logits, maps = model(frames, boxes, find=True)
+    return logits, sum(each.float().square().sum() for each in (logits, *maps))
+
+
 def assert_learns(model, frames, boxes):
-    model(frames, boxes).float().square().sum().backward()
+    answer(model, frames, boxes)[1].backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), name
 
@@ -92,7 +101,8 @@ def test_every_network_learns(name, head):
     rows = sum(map(len, boxes))
     assert_learns(model, frames, boxes)
     assert sorted(map(id, model.parameters())) == sorted(id(each) for part in model.parts() for each in part.parameters())
-    assert model.parts()[-1] is model.head and all(list(part.parameters()) for part in model.parts())
+    assert list(model.head.parameters())[0] is list(model.parts()[-1].parameters())[0]
+    assert all(list(part.parameters()) for part in model.parts())
     model.eval()
     with torch.no_grad():
         logits, features = model(frames, boxes), model.features(frames, boxes)
@@ -240,7 +250,7 @@ def test_memory_reads_both_ways_and_each_cell_by_itself():
 @pytest.mark.parametrize("spatial_stride", [4, 8, 16, 32])
 def test_every_slowfast_learns(depth, spatial_stride):
     model = build_tiny(spatial_stride=spatial_stride, backbone=TINY["backbone"] | {"depth": depth})
-    model(*random_batch(height=24, width=36)).square().sum().backward()
+    answer(model, *random_batch(height=24, width=36))[1].backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
@@ -324,8 +334,8 @@ def test_half_precision_learns(precision, head, classifier):
     model = build_tiny(head=head, classifier=classifier)
     frames, boxes = random_batch((1, 1, 1) if head == "clip" else (2, 0, 1), frames=16, height=16, width=16)
     with torch.autocast("cpu", precision):
-        logits = model(frames, boxes)
-    logits.float().square().sum().backward()
+        logits, everything = answer(model, frames, boxes)
+    everything.backward()
     assert logits.isfinite().all() and all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 

@@ -71,8 +71,8 @@ class SlowFast(nn.Module):
 
     def forward(self, frames: Tensor) -> list[Tensor]:
         """frames [B, in_channels, T, H, W] -> maps of the slow and of the fast pathway [B, C_i, T_i, h, w]."""
-        keyframe = keyframe_position(frames.shape[2], self.keyframe)  # in both pathways
-        pathways = [frames[:, :, keyframe % step :: step] for step in (self.slow_step, self.fast_step)]
+        first = keyframe_position(frames.shape[2], self.keyframe) % self.slow_step  # then the keyframe is in both pathways
+        pathways = [frames[:, :, first::step] for step in (self.slow_step, self.fast_step)]
         for stage in self.stages:
             pathways = stage(pathways)
         return pathways
