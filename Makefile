@@ -1,10 +1,11 @@
-# `make repro` runs the pipeline, `make test` the tests; each sets up .venv first, once per requirements.txt.
+# `make repro` runs the pipeline, `make test` the tests, `make test-slow` those that take minutes (whole pipelines in clones); each
+# sets up .venv first, once per requirements.txt.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/installed
 
-.PHONY: repro test setup
+.PHONY: repro test test-slow setup
 .DELETE_ON_ERROR:
 
 repro: setup
@@ -12,7 +13,10 @@ repro: setup
 
 test: setup
 	$(BIN)/ruff check stages tests benchmarks
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: setup
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -m slow
 
 setup: $(STAMP)
 

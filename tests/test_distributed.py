@@ -86,7 +86,7 @@ def test_two_processes_learn_as_one(ready, changes):
     other, other_curves = outcome(ready)
     points, other_points = ({name: [line.split() for line in text.splitlines()[1:]] for name, text in each.items()
                              if name.endswith(".tsv")} for each in (curves, other_curves))
-    assert points.keys() == other_points.keys() and len(points) == 9
+    assert points.keys() == other_points.keys() and len(points) == 10
     for name, steps in points.items():
         assert [step for step, _ in steps] == [step for step, _ in other_points[name]] == ["1", "2", "3"]
         values, others = ([float(value) for _, value in each] for each in (steps, other_points[name]))
