@@ -229,8 +229,8 @@ def test_model_file_and_curves(ready, capsys):
     assert model(torch.rand(1, 3, 16, 16, 16), [torch.tensor([[0.2, 0.2, 0.6, 0.6]])]).shape == (1, 7)
     plots = ready.folder / "metrics/training/plots/metrics"
     assert {str(path.relative_to(plots)) for path in plots.rglob("*.tsv")} == {
-        "lr.tsv", "train/loss.tsv", "train/top1.tsv", "train/finding.tsv", "inner/loss.tsv", "inner/top1.tsv", "inner/mean_class.tsv",
-        "val/loss.tsv", "val/top1.tsv", "val/mean_class.tsv"}
+        "lr.tsv", "train/loss.tsv", "train/top1.tsv", "train/finding.tsv", "inner/loss.tsv", "inner/top1.tsv",
+        "inner/mean_class.tsv", "val/loss.tsv", "val/top1.tsv", "val/mean_class.tsv"}
     assert (plots / "train/loss.tsv").read_text().startswith("step\tloss\n1\t")
     assert [line.split("\t")[0] for line in (plots / "val/top1.tsv").read_text().splitlines()] == ["step", "2"]
     assert (ready.folder / "metrics/augmentation/augmentation.png").read_bytes().startswith(b"\x89PNG")
