@@ -88,7 +88,9 @@ def test_two_processes_learn_as_one(ready, changes):
                              if name.endswith(".tsv")} for each in (curves, other_curves))
     assert points.keys() == other_points.keys() and len(points) == 10
     for name, steps in points.items():
-        assert [step for step, _ in steps] == [step for step, _ in other_points[name]] == ["1", "2", "3"]
+        # where the classifier alone learns, the detector does not
+        learned = 3 - (changes.get("classifier_epochs", 0) if "finding" in name else 0)
+        assert [step for step, _ in steps] == [step for step, _ in other_points[name]] == ["1", "2", "3"][:learned]
         values, others = ([float(value) for _, value in each] for each in (steps, other_points[name]))
         assert values == pytest.approx(others, abs=1e-4 if "loss" in name or name == "lr" else 0.05), name
     for name, weights in content["state_dict"].items():
