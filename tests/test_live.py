@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,15 +66,9 @@ def credentials(monkeypatch):
 
 
 def table_feed(server: TDengineServer, begin: int = 32, size: tuple[int, int] = SIZE) -> TableFeed:
-    source, settings = (read_params(name, dict, ROOT / "params.yaml") for name in ("fetch", "server"))
-    settings |= {"url": server.url, "connect_timeout_s": 0.5, "read_timeout_s": 2.0}
-    return TableFeed(MAC, Fetch(**to_sections(source)).tdengine, Server(**settings), size, 0, begin)
-
-
-def to_sections(fetch: dict) -> dict:
-    from thermal_action.sources.options import Archive, Simulator, TableColumns, TDengine
-    tdengine = TDengine(**fetch["tdengine"] | {"columns": TableColumns(**fetch["tdengine"]["columns"])})
-    return fetch | {"simulator": Simulator(**fetch["simulator"]), "archive": Archive(**fetch["archive"]), "tdengine": tdengine}
+    source, settings = read_params("fetch", Fetch, ROOT / "params.yaml"), read_params("server", Server, ROOT / "params.yaml")
+    settings = replace(settings, url=server.url, connect_timeout_s=0.5, read_timeout_s=2.0)
+    return TableFeed(MAC, source.tdengine, settings, size, 0, begin)
 
 
 # feeds
@@ -143,12 +138,16 @@ def test_nothing_is_lost_while_the_server_is_away():
 def test_frames_that_are_none_are_counted_and_those_of_another_sensor_refused():
     everything = rows(20)
     everything[7] = (everything[7][0], "bm9uZQ==", *everything[7][2:])
+    everything[12] = (everything[12][0], None, *everything[12][2:])
     with TDengineServer() as server:
         load(server, everything)
         feed = table_feed(server)
-        assert len(feed.read()) == 19 and feed.damaged == 1
+        assert len(feed.read()) == 18 and feed.damaged == 2
         with pytest.raises(InputError, match="has 16 x 16 pixels, the model sees 40 x 60"):
             table_feed(server, size=(40, 60)).read()
+        load(server, [(time, None, *rest) for time, _, *rest in rows(5)])
+        with pytest.raises(InputError, match="frame_data is null"):
+            table_feed(server).read()
 
 
 # following

@@ -95,13 +95,24 @@ class TableFeed:
         rows = self.table.rows_after(self.cursor)
         if not rows:
             return []
-        shape = self.source.width, self.source.height
-        frames = [read_frame(row, self.name, self.columns, shape, self.table.ticks) for row in rows]
+        frames = self.readable(rows)
         if self.payload is None:
             self.payload = probe_format(frames, self.name, self.source.encoding, self.source.compression, self.source.dtype)
         whole = [frame for frame in map(self.decode, frames) if frame is not None]
         self.cursor = rows[-1][0]
         return whole
+
+    def readable(self, rows: list[list]) -> list[RawFrame]:
+        """Without rows that hold no frame; InputError if the first rows ever seen hold none at all: then the names are wrong."""
+        frames, shape = [], (self.source.width, self.source.height)
+        for row in rows:
+            try:
+                frames.append(read_frame(row, self.name, self.columns, shape, self.table.ticks))
+            except InputError:
+                if self.payload is None and not frames and row is rows[-1]:
+                    raise
+                self.damaged += 1
+        return frames
 
     def decode(self, raw: RawFrame) -> Frame | None:
         """None for a second frame of one millisecond, and for one that is none."""
