@@ -37,7 +37,8 @@ from thermal_action.sources.simulator.room import BACKGROUND_MEDIAN_C, BACKGROUN
 SEVEN = ["sitting", "standing", "walking", "lying down-lying with risk", "lying down-lying on the bed/couch",
          "transition-normal transition", "transition-lying with risk transition"]
 SMALL = dict(seed=3, rooms=1, sessions=1, recordings=2, seconds=20, rows=40, cols=60, fps=6.0, keyframe_interval_s=1.1, people=2,
-             visits=0.3, packet_loss=0.1, payload="int16", class_weights={}, balance=0.0, classes=list(ACTIONS), buffer_frames=64)
+             visits=0.3, nights=0.0, animals=0.0, packet_loss=0.1, payload="int16", class_weights={}, balance=0.0,
+             classes=list(ACTIONS), buffer_frames=64)
 
 
 def fetch(folder: Path, stop_after: int | None = None, page_frames: int = 50, **changes) -> Path:
@@ -297,6 +298,34 @@ def test_a_long_take_streams(tmp_path):
         tracemalloc.stop()
     # the longer take has 1200 frames more: 6 MB of pixels and as much of text
     assert peaks[1] < peaks[0] + 3e6, peaks
+
+
+def test_a_bed_slept_in_for_hours_grows_no_warmer_than_a_night_makes_it():
+    take = SimulatorSource(**{**SMALL, "nights": 1.0}).open_take(0, 0)
+    quiet, warmest = take.room.scene_at(np.zeros(1), []), 0.0
+    for block in take.blocks():
+        if block.number % 20 == 0:
+            warmed = take.room.scene_at(block.arrivals.captured_s[:1], block.residues)
+            warmest = max(warmest, float((warmed - quiet).max()))
+        if block.arrivals.captured_s[-1] > 3 * 3600:
+            break
+    assert 4 < warmest < 7  # who lies for good warms a bed by 5.8 C; other warmth fades meanwhile
+
+
+def test_animals_are_warm_move_and_are_nobody(small, tmp_path):
+    inhabited = fetch(tmp_path, animals=1.0)
+    for name in recordings(small):
+        before, keyframes = (read_keyframes(raw / "keyframes" / f"{name}.jsonl", list(ACTIONS)) for raw in (small, inhabited))
+        animals = [(one, thing) for one in keyframes for thing in one.annotations if thing.subcategory in ("cat", "dog")]
+        assert len(animals) > 5 and {thing.category for _, thing in animals} == {"object"}
+        assert not any(thing.subcategory in ("cat", "dog") for one in before for thing in one.annotations)
+        (without, stamps), (frames, _) = read_frames(small, name), read_frames(inhabited, name)
+        warmer = (frames - without) > 1.0
+        for keyframe, animal in animals:
+            cx, cy, w, h = animal.bbox * np.array([60, 40, 60, 40])
+            rows, cols = np.nonzero(warmer[np.searchsorted(stamps, keyframe.data_time)])
+            assert (abs(rows + 0.5 - cy) < h / 2 + 3).all() and (abs(cols + 0.5 - cx) < w / 2 + 3).all()
+        assert warmer.any(axis=(1, 2)).mean() > 0.5
 
 
 def test_every_device_has_its_own_room_and_address(sample):

@@ -32,7 +32,7 @@ OWN_PARAMS = ("fetch.source", "fetch.archive.location", "fetch.archive.sha256", 
 PRETRAINED = "../../models/best.pt"
 # What the nights of pipelines/alarms have otherwise than the root's recordings.
 ALARMS = ROOT / "pipelines/alarms"
-OF_NIGHTS = ("seed", "rooms", "sessions", "recordings", "seconds", "keyframe_interval_s", "visits", "class_weights")
+OF_NIGHTS = ("seed", "rooms", "sessions", "recordings", "seconds", "keyframe_interval_s", "visits", "nights", "animals")
 
 
 def imported_modules(path: Path) -> set[str]:

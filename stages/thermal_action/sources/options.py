@@ -18,6 +18,8 @@ class Simulator:
     keyframe_interval_s: Annotated[float, Field(ge=0.2, le=60)]
     people: Annotated[int, Field(ge=1, le=4)]
     visits: Annotated[float, Field(ge=0, le=0.95)]
+    nights: Annotated[float, Field(ge=0, le=1)]
+    animals: Annotated[float, Field(ge=0, le=1)]
     packet_loss: Annotated[float, Field(ge=0, le=0.35)]
     payload: Literal["int16", "float32"]
     class_weights: dict[str, Annotated[float, Field(ge=0)]]

@@ -13,7 +13,7 @@ import numpy as np
 from thermal_action import InputError
 from thermal_action.keyframes import Keyframe
 from thermal_action.raw import PayloadFormat, Progress, RawFrame, RawRecording, RawStore
-from thermal_action.sources.simulator.actions import ACTIONS
+from thermal_action.sources.simulator.actions import ACTIONS, NIGHT_SHARES
 from thermal_action.sources.simulator.camera import ZERO_C_IN_DK, Camera
 from thermal_action.sources.simulator.take import Annotator, Block, Take
 
@@ -25,7 +25,9 @@ CAMERA_HEIGHT_M = (2.65, 3.05)
 BAD_LINK_SHARE = 0.4
 # multiples of these modulo 1 spread evenly over rooms and sessions, however many there are
 ROOM_STRIDE, SESSION_STRIDE = 0.754878, 0.569840
-VERSION = 1
+ANIMAL_OFFSET, ANIMAL_STRIDE = 0.25, 0.618034
+NIGHT_OFFSET, NIGHT_STRIDES = 0.2, (0.414214, 0.302776)
+VERSION = 2
 """Raised whenever the simulator gives other bytes for the same parameters."""
 
 
@@ -60,18 +62,22 @@ class SimulatorSource:
     keyframe_interval_s: mean time between keyframes (0.2 to 60); they are jittered, and always on a whole frame.
     people: most people in a room at once, one resident and carers (1 to 4).
     visits: share of the time that each carer is in the room (0 to 0.95).
+    nights: share of the sessions in which the resident is in bed most of the time (0 to 1).
+    animals: share of the rooms that have a cat or dog (0 to 1).
     packet_loss: mean share of frames that arrive cut (0 to 0.35); two in five sessions have a bad link and carry all of it.
     payload: dtype of `frame_data`, int16 deci-Kelvin or float32 C, in base64 of a zlib stream.
-    class_weights: action -> wanted share of the person boxes (0 and up, any scale); actions not named keep their default,
-        0 takes one out as a goal; it may still be a step to another (one walks to a chair, and lies after a fall).
-    balance: how much of the difference between those shares is taken back, 0 none, 1 all (share ** (1 - balance)); 0 stays 0.
+    class_weights: action -> wanted share of the person boxes (0 and up, any scale); actions not named keep their default, that
+        of a day or of a night; 0 takes one out as a goal; it may still be a step to another (one walks to a chair, and lies
+        after a fall).
+    balance: how much of the difference between the shares of a day is taken back, 0 none, 1 all (share ** (1 - balance)); 0
+        stays 0.
     classes: the actions that are scripted and annotated, some of the 14 named ones.
     buffer_frames: frames before the first and after the last keyframe of a recording.
     """
 
     def __init__(self, *, seed: int, rooms: int, sessions: int, recordings: int, seconds: float, rows: int, cols: int, fps: float,
-                 keyframe_interval_s: float, people: int, visits: float, packet_loss: float, payload: str,
-                 class_weights: dict[str, float], balance: float, classes: Sequence[str], buffer_frames: int):
+                 keyframe_interval_s: float, people: int, visits: float, nights: float, animals: float, packet_loss: float,
+                 payload: str, class_weights: dict[str, float], balance: float, classes: Sequence[str], buffer_frames: int):
         unknown = [name for name in [*classes, *class_weights] if name not in ACTIONS]
         if unknown:
             raise InputError(f"the simulator does not know the action {unknown[0]!r}: use some of {', '.join(ACTIONS)}")
@@ -79,9 +85,11 @@ class SimulatorSource:
         if not sum(weights.values()) > 0 or min(weights.values()) < 0:
             raise InputError(f"fetch.simulator.class_weights give {weights}: weights must be 0 or more, and one above 0")
         self.weights = {name: weight and weight ** (1 - balance) for name, weight in weights.items()}
+        self.night_weights = {name: float(class_weights.get(name, NIGHT_SHARES[name])) for name in classes}
         self.seed, self.rooms, self.sessions, self.recordings, self.seconds = seed, rooms, sessions, recordings, float(seconds)
         self.rows, self.cols, self.fps, self.keyframe_interval_s = rows, cols, float(fps), float(keyframe_interval_s)
-        self.people, self.visits, self.packet_loss = people, float(visits), float(packet_loss)
+        self.people, self.visits, self.nights, self.animals = people, float(visits), float(nights), float(animals)
+        self.packet_loss = float(packet_loss)
         self.payload = PayloadFormat("base64", "zlib", payload)
         self.classes, self.buffer_frames = list(classes), buffer_frames
 
@@ -89,8 +97,9 @@ class SimulatorSource:
         return {"simulator": VERSION, "seed": self.seed, "rooms": self.rooms, "sessions": self.sessions,
                 "recordings": self.recordings, "seconds": self.seconds, "rows": self.rows, "cols": self.cols, "fps": self.fps,
                 "keyframe_interval_s": self.keyframe_interval_s, "people": self.people, "visits": self.visits,
-                "packet_loss": self.packet_loss, "payload": self.payload.dtype, "weights": self.weights, "classes": self.classes,
-                "buffer_frames": self.buffer_frames}
+                "nights": self.nights, "animals": self.animals, "packet_loss": self.packet_loss,
+                "payload": self.payload.dtype, "weights": self.weights, "night_weights": self.night_weights,
+                "classes": self.classes, "buffer_frames": self.buffer_frames}
 
     def fetch(self, store: RawStore, progress: Progress) -> None:
         """Renders every recording that the store does not hold yet; `progress(n)` after n more frames."""
@@ -121,9 +130,11 @@ class SimulatorSource:
         place = ROOM_STRIDE * room + SESSION_STRIDE * session
         bad = (0.5 + place) % 1 < BAD_LINK_SHARE
         loss = self.packet_loss / BAD_LINK_SHARE * np.random.default_rng([self.seed, room, session, 96]).uniform(0.8, 1.2)
+        night = (NIGHT_OFFSET + NIGHT_STRIDES[0] * room + NIGHT_STRIDES[1] * session) % 1 < self.nights
+        animals = int((ANIMAL_OFFSET + ANIMAL_STRIDE * room) % 1 < self.animals)
         return Take(camera=camera, device_seed=[self.seed, room], seed=[self.seed, room, session], labels=self.classes,
-                    weights=self.weights, luck=self.seed * 0.37 + place, people=self.people,
-                    presence=self.visits, fps=self.fps, loss=min(loss, 0.9) if bad else 0.0,
+                    weights=self.night_weights if night else self.weights, luck=self.seed * 0.37 + place, people=self.people,
+                    presence=self.visits, animals=animals, fps=self.fps, loss=min(loss, 0.9) if bad else 0.0,
                     bad_link=bad and self.packet_loss > 0)
 
     def missing_cuts(self, store: RawStore, room: int, session: int, progress: Progress) -> list[Cut]:

@@ -38,6 +38,13 @@ ACTIONS: dict[str, tuple[float, tuple[float, float]]] = {
     OTHER: (0.012, (4, 8)),
 }
 
+# the same of a night: in bed for most of it, up now and then, and sometimes on the floor
+NIGHT_SHARES: dict[str, float] = {
+    SITTING: 0.03, STANDING: 0.02, WALKING: 0.01, LYING_RISK: 0.04, LYING_BED: 0.88, LEANING: 0.002, NORMAL_TRANSITION: 0.005,
+    RISK_TRANSITION: 0.0005, BED_TRANSITION: 0.003, LOWER_OTHER: 0.001, KNEELING: 0.002, BENDING: 0.003, CROUCHING: 0.001,
+    OTHER: 0.002,
+}
+
 
 class Tally:
     """Decides what comes next: every action earns its share of the time and pays for the time it was seen.

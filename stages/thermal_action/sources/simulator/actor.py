@@ -9,7 +9,7 @@ import numpy as np
 from thermal_action.sources.simulator import body
 from thermal_action.sources.simulator.actions import ACTIONS, STANDING, WALKING, Tally
 from thermal_action.sources.simulator.body import Figure, Track
-from thermal_action.sources.simulator.room import Furniture, Room
+from thermal_action.sources.simulator.room import Furniture, Room, Stay
 
 WALKING_SPEED_M_S = (0.7, 1.25)
 # how many small movements a person makes where another makes one, from and to; who makes more makes larger ones
@@ -29,7 +29,8 @@ class Actor:
         self.starts: list[float] = []
         self.ends: list[float] = []
         self.names: list[str] = []
-        self.stays: deque[tuple[float, float, str]] = deque()
+        self.stays: deque[Stay] = deque()  # that no residue was made of yet
+        self.stay: Stay | None = None  # the present one
         self.time = 0.0
         self.x, self.y, self.heading, self.walked = 0.0, 0.0, 0.0, 0.0
         self.gait, self.blanket, self.support = 0.0, 0.0, 0.0

@@ -22,7 +22,7 @@ from thermal_action.sources.simulator.actions import (
     WALKING,
 )
 from thermal_action.sources.simulator.actor import Actor
-from thermal_action.sources.simulator.room import Furniture
+from thermal_action.sources.simulator.room import Furniture, Stay
 
 
 class Resident(Actor):
@@ -85,11 +85,12 @@ class Resident(Actor):
         self.go(NORMAL_TRANSITION, self.rng.uniform(1.0, 2.0), pose=self.upright)
 
     def stays_begin(self, kind: str) -> None:
-        self.stays.append((self.time, np.inf, kind))
+        self.stay = Stay(self.time, np.inf, kind)
+        self.stays.append(self.stay)
 
     def stays_end(self) -> None:
-        if self.stays and self.stays[-1][1] == np.inf:
-            self.stays[-1] = (self.stays[-1][0], self.time, self.stays[-1][2])
+        if self.stay:
+            self.stay.end, self.stay = self.time, None
 
     def front_of(self, seat: Furniture) -> tuple[float, float]:
         heading = self.heading_of(seat)

@@ -59,6 +59,11 @@ class Furniture:
                    for z in (0.0, self.height) for a in (-1, 1) for b in (-1, 1)]
         return np.array(corners)
 
+    def box(self, camera: Camera) -> tuple[float, float, float, float]:
+        """Left, top, right, bottom in pixels (0 is the picture's left or upper edge), not cut at the picture's border."""
+        columns, rows, _ = camera.project(self.outline())
+        return columns.min() + 0.5, rows.min() + 0.5, columns.max() + 0.5, rows.max() + 0.5
+
 
 @dataclass(frozen=True)
 class HotObject:
@@ -75,25 +80,38 @@ class HotObject:
     def warmth_at(self, seconds: float) -> float:
         return self.warmth * float(np.exp(-seconds / self.tau_s))
 
+    def box(self, camera: Camera) -> tuple[float, float, float, float]:
+        """As Furniture.box."""
+        column, row, per_metre = camera.project(np.array([self.x, self.y, self.z]))
+        half = self.size * per_metre / 2 + 0.5
+        return column + 0.5 - half, row + 0.5 - half, column + 0.5 + half, row + 0.5 + half
 
-@dataclass(frozen=True)
-class Residue:
-    """Warmth that a resting person leaves: the silhouette [rows, cols] and when (s) they came and went."""
+
+@dataclass
+class Stay:
+    """Somebody rests on something: since when and until when (s; inf while that is not written yet), and on what."""
 
     start: float
     end: float
-    mask: np.ndarray
     kind: str
+
+
+@dataclass(frozen=True)
+class Residue:
+    """Warmth that a stay leaves: the silhouette [rows, cols] of who rested."""
+
+    stay: Stay
+    mask: np.ndarray
 
     def strength(self, times: np.ndarray) -> np.ndarray:
         """C above the surroundings at `times` (s)."""
-        after, seconds, tau = {"floor": FLOOR_RESIDUE, "chair": CHAIR_RESIDUE}.get(self.kind, BED_RESIDUE)
+        after, seconds, tau = {"floor": FLOOR_RESIDUE, "chair": CHAIR_RESIDUE}.get(self.stay.kind, BED_RESIDUE)
         full = after / (1 - np.exp(-seconds / tau))
-        warmed = full * (1 - np.exp(-np.clip(np.minimum(times, self.end) - self.start, 0, None) / tau))
-        return warmed * np.exp(-np.clip(times - self.end, 0, None) / tau)
+        warmed = full * (1 - np.exp(-np.clip(np.minimum(times, self.stay.end) - self.stay.start, 0, None) / tau))
+        return warmed * np.exp(-np.clip(times - self.stay.end, 0, None) / tau)
 
     def over(self, time: float) -> bool:
-        return time > self.end and self.strength(np.array([time]))[0] < 0.05
+        return time > self.stay.end and self.strength(np.array([time]))[0] < 0.05
 
 
 class Room:
@@ -261,15 +279,6 @@ class Room:
         across = np.tanh((half - abs(u - column)) * edge) + np.tanh((half + abs(u - column)) * edge)
         along = np.tanh((half - abs(v - row)) * edge) + np.tanh((half + abs(v - row)) * edge)
         return (0.25 * across * along).astype(np.float32)
-
-    def furniture_box(self, piece: Furniture | HotObject) -> tuple[float, float, float, float]:
-        """Left, top, right, bottom in pixels (0 is the picture's left or upper edge), not cut at the picture's border."""
-        if isinstance(piece, HotObject):
-            column, row, per_metre = self.camera.project(np.array([piece.x, piece.y, piece.z]))
-            half = piece.size * per_metre / 2 + 0.5
-            return column + 0.5 - half, row + 0.5 - half, column + 0.5 + half, row + 0.5 + half
-        columns, rows, _ = self.camera.project(piece.outline())
-        return columns.min() + 0.5, rows.min() + 0.5, columns.max() + 0.5, rows.max() + 0.5
 
     def scene_at(self, times: np.ndarray, residues: list[Residue]) -> np.ndarray:
         """The room without people, float32 [n, rows, cols] C, at `times` (s since the session's start)."""

@@ -9,9 +9,10 @@ import numpy as np
 from thermal_action.keyframes import Annotation
 from thermal_action.sources.simulator.actions import Tally
 from thermal_action.sources.simulator.actor import Actor
+from thermal_action.sources.simulator.animal import Animal, Posture
 from thermal_action.sources.simulator.body import Patches, draw_person
 from thermal_action.sources.simulator.camera import LOST_DK, PACKET_PX, Arrivals, Camera, Sensor, receive_frames
-from thermal_action.sources.simulator.room import VISIBLE_RESIDUE_C, Furniture, HotObject, Residue, Room
+from thermal_action.sources.simulator.room import VISIBLE_RESIDUE_C, Residue, Room
 from thermal_action.sources.simulator.script import Script
 
 BLOCK_FRAMES = 64
@@ -45,6 +46,7 @@ class Block:
     number: int
     residues: list[Residue]
     cast: list["Role"]
+    animals: list[Posture]
 
     @cached_property
     def rendered(self) -> tuple[np.ndarray, np.ndarray, dict[int, Patches]]:
@@ -66,12 +68,14 @@ class Take:
     """A session. `seed` and `day` decide everything; `device_seed` what stays with the device and its room."""
 
     def __init__(self, *, camera: Camera, device_seed: list[int], seed: list[int], labels: Sequence[str],
-                 weights: dict[str, float], luck: float, people: int, presence: float, fps: float, loss: float, bad_link: bool):
+                 weights: dict[str, float], luck: float, people: int, presence: float, animals: int, fps: float, loss: float,
+                 bad_link: bool):
         self.camera, self.seed = camera, seed
         layout, day = np.random.default_rng([*device_seed, 0]), np.random.default_rng([*seed, 0])
         self.room = Room(camera, layout, day)
         self.sensor = Sensor(camera, np.random.default_rng([*device_seed, 1]), day, self.room.ambient_c)
         self.script = Script([*seed, 1], self.room, labels, Tally(weights, luck), people, presence)
+        self.animals = [Animal(np.random.default_rng([*seed, 5, k]), self.room) for k in range(animals)]
         self.residues: list[Residue] = []
         pixels = camera.rows * camera.cols
         self.arrivals = receive_frames([*seed, 2], fps=fps, pixels=pixels, loss=loss, bad=bad_link, block=BLOCK_FRAMES)
@@ -83,11 +87,16 @@ class Take:
                 continue
             start, end = float(arrivals.captured_s[0]), float(arrivals.captured_s[-1])
             self.script.write(end + 60.0)
+            for animal in self.animals:
+                animal.plan(end)
             self.leave_warmth(end)
             self.residues = [residue for residue in self.residues if not residue.over(start)]
             cast = [self.follow(actor, arrivals.captured_s) for actor in self.script.actors]
-            yield Block(self, arrivals, number, list(self.residues), cast)
+            animals = [animal.at(arrivals.captured_s) for animal in self.animals]
+            yield Block(self, arrivals, number, list(self.residues), cast, animals)
             self.script.forget(start)
+            for animal in self.animals:
+                animal.forget(start)
 
     def follow(self, actor: Actor, times: np.ndarray) -> Role:
         present = np.array([actor.present(time) for time in times])
@@ -101,11 +110,11 @@ class Take:
         return Role(actor, labels, near, body, blanket)
 
     def leave_warmth(self, until: float) -> None:
-        """Turns stays that have begun into residues; a stay's end is known once the script has passed it."""
+        """Turns stays that have begun into residues."""
         for actor in self.script.actors:
-            while actor.stays and actor.stays[0][0] <= until and (actor.stays[0][1] < np.inf or actor.time > until + 30):
-                start, end, kind = actor.stays.popleft()
-                self.residues.append(Residue(start, end, self.silhouette(actor, start + 1.0), kind))
+            while actor.stays and actor.stays[0].start <= until:
+                stay = actor.stays.popleft()
+                self.residues.append(Residue(stay, self.silhouette(actor, stay.start + 1.0)))
 
     def silhouette(self, actor: Actor, time: float) -> np.ndarray:
         """[rows, cols] what a person covers, a little smeared."""
@@ -119,6 +128,9 @@ class Take:
     def render(self, block: Block) -> tuple[np.ndarray, np.ndarray, dict[int, Patches]]:
         times = block.arrivals.captured_s
         scene = self.room.scene_at(times, block.residues)
+        for animal, posture in zip(self.animals, block.animals, strict=True):
+            alpha, warmth = animal.draw(self.camera, posture)
+            scene += warmth - alpha * (scene - np.float32(self.room.ambient_c))
         quiet = scene.copy()
         people: dict[int, Patches] = {}
         for index, role in enumerate(block.cast):
@@ -203,15 +215,18 @@ class Annotator:
         self.habit = rng.normal(0, HABIT_PX)
         self.camera = take.camera
         self.drawn: dict[int, tuple[tuple, Annotation]] = {}
-        people = len(take.script.actors)
-        things = [piece for piece in take.room.furniture if piece.kind in ("bed", "chair", "couch")]
-        things += take.room.objects
-        self.things = [(people + k, thing) for k, thing in enumerate(things)]
+        # category, kind and box of what stays where it is
+        self.things = [("furniture", piece.kind, piece.box(self.camera)) for piece in take.room.furniture
+                       if piece.kind in ("bed", "chair", "couch")]
+        self.things += [("object", hot.kind, hot.box(self.camera)) for hot in take.room.objects]
 
     def annotate(self, block: Block, frame: int, seen: list[Seen]) -> tuple[Annotation, ...]:
         time = float(block.arrivals.captured_s[frame])
         people = [self.annotate_person(person) for person in seen]
-        things = [self.annotate_thing(key, thing, time, block, seen) for key, thing in self.things]
+        present = self.things + [("object", animal.kind, posture.box(self.camera, frame))
+                                 for animal, posture in zip(self.take.animals, block.animals, strict=True)]
+        first = len(self.take.script.actors)
+        things = [self.annotate_thing(key, *thing, time, block, seen) for key, thing in enumerate(present, start=first)]
         return tuple(annotation for annotation in [*things, *people] if annotation)
 
     def annotate_person(self, person: Seen) -> Annotation:
@@ -219,9 +234,8 @@ class Annotator:
         return self.draw(person.actor, person.box, (person.label, obscured),
                          lambda bbox: Annotation(bbox, "person", person.label, obscured, None, person.actor))
 
-    def annotate_thing(self, key: int, thing: Furniture | HotObject, time: float, block: Block,
+    def annotate_thing(self, key: int, category: str, kind: str, box: tuple, time: float, block: Block,
                        seen: list[Seen]) -> Annotation | None:
-        box = self.take.room.furniture_box(thing)
         inside = clip_box(box, self.camera.rows, self.camera.cols)
         area = (box[2] - box[0]) * (box[3] - box[1])
         visible = max(inside[2] - inside[0], 0) * max(inside[3] - inside[1], 0) / area
@@ -229,15 +243,14 @@ class Annotator:
             return None
         hidden = 1 - visible * (1 - max((overlap_share(inside, person.box) for person in seen), default=0.0))
         obscured = f"{min(75, 25 * int(4 * hidden + 0.3))}%"
-        category = "furniture" if isinstance(thing, Furniture) else "object"
         residual = "yes" if self.is_warm(inside, time, block) else "no"
         return self.draw(key, inside, (obscured, residual),
-                         lambda bbox: Annotation(bbox, category, thing.kind, obscured, residual, key))
+                         lambda bbox: Annotation(bbox, category, kind, obscured, residual, key))
 
     def is_warm(self, box: tuple, time: float, block: Block) -> bool:
         """Whether warmth that someone left shows in the box."""
         rows, cols = slice(int(box[1]), int(np.ceil(box[3]))), slice(int(box[0]), int(np.ceil(box[2])))
-        left = [residue for residue in block.residues if residue.end < time and residue.kind != "floor"]
+        left = [residue for residue in block.residues if residue.stay.end < time and residue.stay.kind != "floor"]
         return any(float(residue.strength(np.array([time]))[0] * residue.mask[rows, cols].max(initial=0)) > VISIBLE_RESIDUE_C
                    for residue in left)
 
