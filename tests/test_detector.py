@@ -64,6 +64,17 @@ def test_what_the_maps_say_is_read_from_them():
         assert (found[window].scores > 0.99).all()
 
 
+def test_a_box_is_what_the_cells_around_agree_on():
+    maps = blank()
+    maps.heat[0, 10, 15], maps.heat[0, 10, 16], maps.heat[0, 10, 20] = 2.0, 1.0, 1.5
+    maps.sides[0, :, 10, 15] = torch.tensor([4.0, 4, 6, 4])  # 26.5 to 36.5; its neighbour says 28.5 to 36.5
+    maps.sides[0, :, 10, 20] = torch.tensor([0.5, 0.5, 0.5, 0.5])  # another, small person has no say
+    first, second = (read(maps, 0.5)[0].boxes * PICTURE.numpy()).tolist()
+    weights = torch.tensor([2.0, 1.0]).sigmoid().sqrt().numpy()
+    assert first == pytest.approx([np.average([26.5, 28.5], weights=weights), 16.5, 36.5, 24.5], abs=1e-4)
+    assert second == pytest.approx([40, 20, 41, 21], abs=1e-4)
+
+
 def test_one_person_is_one_detection_and_close_ones_are_two():
     close = torch.tensor([[10.0, 10, 17, 20], [17, 10, 24, 20]])
     assert len(read(perfect([close], [torch.empty(0, 4)]), 0.5)[0].boxes) == 2
