@@ -1,7 +1,8 @@
 """Says of recordings that nobody annotated who is there, where, and what they are doing.
 
 in   a model (models/best.pt, or an .onnx file of stages/export.py, which needs no torch) and recordings: .h5 files, folders of
-     the hdf5 or fetch stage, .txt exports of the sensor (thermal_action/streams.py)
+     the hdf5 or fetch stage, .txt exports of the sensor (thermal_action/streams.py), or tdengine:<mac address>, a device's table
+     as `fetch.tdengine` and `server` of params.yaml describe it, from --since to now (stages/watch.py goes on from there)
 out  <out>/<recording>.jsonl   a line a moment: time, persons with identity, box, score, action, probabilities
      <out>/<recording>.csv     the same, a line a person
      <out>/<recording>.mp4     with --film: the thermal picture with all that, and a time line of actions
@@ -9,25 +10,40 @@ run  python stages/predict.py models/best.pt data/frames --out predictions --fil
 """
 
 import argparse
+import time
 from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 from tqdm import tqdm
 
 from thermal_action import InputError
+from thermal_action.live.feeds import TABLE, open_table
 from thermal_action.moments import Abstention, MomentWriter, observe_all, read_moments
-from thermal_action.params import run
+from thermal_action.params import read_params, run
 from thermal_action.recogniser import ThermalActionRecognizer
+from thermal_action.sources.options import Fetch, Server
 from thermal_action.streams import Stream, open_streams
 
 BATCH = 8  # windows looked at together
+EVER = 1 << 62  # later than any frame, ms
+
+
+def milliseconds(text: str) -> int:
+    """An ISO 8601 time, UTC where it names no zone."""
+    given = datetime.fromisoformat(text)
+    return round((given if given.tzinfo else given.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
-    parser.add_argument("recording", type=Path, nargs="+", help="a file or folder of recordings")
+    parser.add_argument("recording", nargs="+", help="a file or folder of recordings, or tdengine:<mac address>")
     parser.add_argument("--out", type=Path, default=Path("predictions"), help="folder of the predictions (default: predictions)")
+    parser.add_argument("--since", type=milliseconds, help="first time, as 2026-01-05T07:00 (UTC; default: the first frame's)")
+    parser.add_argument("--until", type=milliseconds, help="last time (default: the last frame's; of a table: now)")
     parser.add_argument("--every", type=int, default=6, help="say something about every so many frames (default: 6, a second)")
     parser.add_argument("--score", type=float, default=0.3, help="persons whom the detector is less sure of are nobody")
     parser.add_argument("--damaged", type=float, default=0.5, help="abstain if more of the frames lost pixels")
@@ -38,22 +54,39 @@ def read_arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.every < 1:
         parser.error(f"--every {options.every}: give at least 1")
+    if options.until is None and any(place.startswith(TABLE) for place in options.recording):
+        options.until = round(time.time() * 1000)  # a table may grow for ever
     return options
 
 
-def find_streams(options: argparse.Namespace, size: tuple[int, int]) -> dict[str, Path]:
-    """The path that holds each recording; InputError for two of one name, whose predictions would be one file."""
-    found: dict[str, Path] = {}
-    for path in options.recording:
-        for stream in open_streams(path, size, options.packet_px):
+def open_place(place: str, options: argparse.Namespace, size: tuple[int, int]) -> list[Stream]:
+    """The recordings of a file, a folder or a table, from --since to --until."""
+    if place.startswith(TABLE):
+        source, server = read_params("fetch", Fetch).tdengine, read_params("server", Server)
+        streams = [open_table(place, source, server, size, options.packet_px, options.since)]
+    else:
+        streams = open_streams(place, size, options.packet_px)
+    if options.since is None and options.until is None:
+        return streams
+    since, until = options.since or 0, EVER if options.until is None else options.until
+    return [replace(stream, total=None, frames=takewhile(lambda frame: frame.time <= until,
+                                                         dropwhile(lambda frame: frame.time < since, stream.frames)))
+            for stream in streams]
+
+
+def find_streams(options: argparse.Namespace, size: tuple[int, int]) -> dict[str, str]:
+    """The place that holds each recording; InputError for two of one name, whose predictions would be one file."""
+    found: dict[str, str] = {}
+    for place in options.recording:
+        for stream in open_place(place, options, size):
             if stream.name in found:
-                raise InputError(f"{path} and {found[stream.name]} both hold a recording {stream.name}: predict them apart")
-            found[stream.name] = path
+                raise InputError(f"{place} and {found[stream.name]} both hold a recording {stream.name}: predict them apart")
+            found[stream.name] = place
     return found
 
 
-def open_stream(path: Path, name: str, options: argparse.Namespace, size: tuple[int, int]) -> Stream:
-    return next(stream for stream in open_streams(path, size, options.packet_px) if stream.name == name)
+def open_stream(place: str, name: str, options: argparse.Namespace, size: tuple[int, int]) -> Stream:
+    return next(stream for stream in open_place(place, options, size) if stream.name == name)
 
 
 def predict(recognizer: ThermalActionRecognizer, stream: Stream, options: argparse.Namespace) -> Counter:
@@ -73,10 +106,10 @@ def main() -> None:
     recognizer = ThermalActionRecognizer(options.model, options.device, options.score)
     size = recognizer.frame_size
     counts = Counter()
-    for name, path in find_streams(options, size).items():
-        counts.update(predict(recognizer, open_stream(path, name, options, size), options))
+    for name, place in find_streams(options, size).items():
+        counts.update(predict(recognizer, open_stream(place, name, options, size), options))
         if options.film:
-            film(open_stream(path, name, options, size), recognizer.classes, options)
+            film(open_stream(place, name, options, size), recognizer.classes, options)
     print(f"predict: {counts['moments']} moments with {counts['persons']} persons; nothing said of {counts['abstained']} moments")
 
 

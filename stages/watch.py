@@ -16,14 +16,12 @@ import numpy as np
 from thermal_action import InputError
 from thermal_action.alarms.beds import find_beds
 from thermal_action.alarms.rules import Rules, Smoother
-from thermal_action.live.feeds import Feed, TableFeed, TextFeed
+from thermal_action.live.feeds import TABLE, Feed, TableFeed, TextFeed
 from thermal_action.live.follow import Follower
 from thermal_action.moments import Abstention, Observer
 from thermal_action.params import read_params, run
 from thermal_action.recogniser import ThermalActionRecognizer
 from thermal_action.sources.options import Fetch, Server
-
-PREFIX = "tdengine:"
 
 
 def read_arguments() -> argparse.Namespace:
@@ -48,12 +46,12 @@ def read_arguments() -> argparse.Namespace:
 
 def open_feed(options: argparse.Namespace, recognizer: ThermalActionRecognizer) -> tuple[str, Feed]:
     """(name of the sensor, its frames)."""
-    if not options.sensor.startswith(PREFIX):
+    if not options.sensor.startswith(TABLE):
         return Path(options.sensor).stem, TextFeed(options.sensor, recognizer.frame_size, options.packet_px)
-    mac_address = options.sensor.removeprefix(PREFIX)
+    mac_address = options.sensor.removeprefix(TABLE)
     source, server = read_params("fetch", Fetch).tdengine, read_params("server", Server)
     return mac_address, TableFeed(mac_address, source, server, recognizer.frame_size, options.packet_px,
-                                  2 * recognizer.windowing.length)
+                                  begin=2 * recognizer.windowing.length)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from thermal_action import InputError
 from thermal_action.alarms.rules import Rules, Smoother
 from thermal_action.live.feeds import TableFeed, TextFeed
 from thermal_action.live.follow import Follower
-from thermal_action.moments import Abstention, Observer, observe_all, to_record
+from thermal_action.moments import Abstention, Observer, observe_all, read_moments, to_record
 from thermal_action.params import read_params
 from thermal_action.raw import PayloadFormat
 from thermal_action.recogniser import ThermalActionRecognizer
@@ -68,7 +69,7 @@ def credentials(monkeypatch):
 def table_feed(server: TDengineServer, begin: int = 32, size: tuple[int, int] = SIZE) -> TableFeed:
     source, settings = read_params("fetch", Fetch, ROOT / "params.yaml"), read_params("server", Server, ROOT / "params.yaml")
     settings = replace(settings, url=server.url, connect_timeout_s=0.5, read_timeout_s=2.0)
-    return TableFeed(MAC, source.tdengine, settings, size, 0, begin)
+    return TableFeed(MAC, source.tdengine, settings, size, 0, begin=begin)
 
 
 # feeds
@@ -148,6 +149,33 @@ def test_frames_that_are_none_are_counted_and_those_of_another_sensor_refused():
         load(server, [(time, None, *rest) for time, _, *rest in rows(5)])
         with pytest.raises(InputError, match="frame_data is null"):
             table_feed(server).read()
+
+
+@pytest.mark.parametrize("since", [None, 20])
+def test_predict_reads_a_table_from_a_time_to_now(tmp_path, since):
+    model, out = put_model(tmp_path / "best.pt"), tmp_path / "out"
+    params = YAML().load(ROOT / "params.yaml")
+    with TDengineServer() as server:
+        params["server"] |= {"url": server.url, "page_rows": 7}
+        with open(tmp_path / "params.yaml", "w") as file:
+            YAML().dump(params, file)
+        load(server, rows(40))
+        command = [sys.executable, str(ROOT / "stages/predict.py"), str(model), f"tdengine:{MAC}", "--every", "4",
+                   "--out", str(out)]
+        if since:
+            command += ["--since", datetime.fromtimestamp(int(stamps(40)[since]) / 1000, UTC).isoformat()]
+        process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert process.returncode == 0, process.stderr
+        moments = read_moments(out / "02_00_1a_62_51_67.jsonl")
+        assert [moment.time for moment in moments] == stamps(40)[since or 0 :: 4].tolist()
+        server.stop()
+        params["server"] |= {"retries": 0}
+        with open(tmp_path / "params.yaml", "w") as file:
+            YAML().dump(params, file)
+        command[command.index(str(out))] = str(tmp_path / "none")
+        process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert process.returncode == 2 and "refused or broke off" in process.stderr and "Traceback" not in process.stderr
+        assert not list((tmp_path / "none").glob("*"))
 
 
 # following

@@ -143,7 +143,7 @@ def parse_line(line: str, repair: PixelRepair, place: str) -> Frame:
         raise InputError(f"{place} is no frame: {error}; expected deci-Kelvin and `t: <seconds>`, export it again") from None
 
 
-def checked(frames: Iterator[Frame], path: Path) -> Iterator[Frame]:
+def checked(frames: Iterator[Frame], path: Path | str) -> Iterator[Frame]:
     """The frames, as long as they are pictures in order of time; InputError for the first that is not."""
     last = None
     for number, frame in enumerate(frames):

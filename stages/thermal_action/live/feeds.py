@@ -1,5 +1,6 @@
 """Where new frames come from: a text export that grows, or the table of a device in TDengine. A feed never waits."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -10,10 +11,12 @@ from thermal_action.sources.options import Server, TDengine
 from thermal_action.sources.tdengine.frames import probe_format, read_frame
 from thermal_action.sources.tdengine.rest import Client, Credentials, Transport, Unreachable
 from thermal_action.sources.tdengine.table import TICKS, Columns, SensorTable, read_precision, table_name
-from thermal_action.streams import Frame, parse_line
+from thermal_action.streams import Frame, Stream, checked, parse_line
 
 # later than any frame, in ticks of any precision
 EVER = 1 << 62
+# how a device's table is named where the path of a file could stand
+TABLE = "tdengine:"
 
 
 class Feed(Protocol):
@@ -63,18 +66,20 @@ class TextFeed:
 
 
 class TableFeed:
-    """Rows that are appended to the table of the device `mac_address`; the first call gives the last `begin` of those there are.
+    """Rows that are appended to the table of the device `mac_address`; of those there are the first call gives the last `begin`,
+    or begins with those of `since` (ms).
 
-    User and password, or a token, come from the environment.
+    User and password, or a token, come from the environment. retries: as of the server, or 0 for who asks again anyway.
     """
 
-    def __init__(self, mac_address: str, source: TDengine, server: Server, size: tuple[int, int], packet_px: int, begin: int):
+    def __init__(self, mac_address: str, source: TDengine, server: Server, size: tuple[int, int], packet_px: int, *,
+                 begin: int = 0, since: int | None = None, retries: int = 0):
         columns = source.columns
         self.columns = Columns(columns.ts, columns.frame_data, columns.width, columns.height, columns.frame_seq)
-        self.source, self.size, self.count, self.page_rows = source, size, begin, server.page_rows
+        self.source, self.size, self.page_rows = source, size, server.page_rows
+        self.count, self.since = begin, since
         self.name = table_name(source.table, mac_address)
-        # asked once each time: whoever follows asks again anyway
-        transport = Transport(server.url, server.connect_timeout_s, server.read_timeout_s, server.deadline_s, retries=0,
+        transport = Transport(server.url, server.connect_timeout_s, server.read_timeout_s, server.deadline_s, retries=retries,
                               accept_gzip=server.accept_gzip, token_in_url=server.token_in_url)
         self.client = Client(transport, Credentials.from_environment())
         self.repair = PixelRepair(*size, packet_px)
@@ -82,12 +87,21 @@ class TableFeed:
         self.payload: PayloadFormat | None = None
         self.cursor, self.last_ms, self.damaged = -1, -1, 0
 
+    def frames(self) -> Iterator[Frame]:
+        """Those there are, until a reading brings no row."""
+        before = None
+        while before != self.cursor:
+            before = self.cursor
+            yield from self.read()
+
     def connect(self) -> SensorTable:
         self.client.detect()
         ticks = TICKS[read_precision(self.client, self.source.database)]
         table = SensorTable(self.client, self.source.database, self.name, self.columns, ticks, self.page_rows)
-        keys = table.keys_until(EVER, self.count)
-        self.cursor = keys[0][0] - 1 if keys else -1
+        if self.since is not None:
+            self.cursor = self.since * ticks - 1
+        elif keys := table.keys_until(EVER, self.count):
+            self.cursor = keys[0][0] - 1
         return table
 
     def read(self) -> list[Frame]:
@@ -130,3 +144,10 @@ class TableFeed:
         except ValueError:
             self.damaged += 1
             return None
+
+
+def open_table(sensor: str, source: TDengine, server: Server, size: tuple[int, int], packet_px: int, since: int | None) -> Stream:
+    """The frames from `since` (ms; None: the first) to now in the table of `sensor`, which is TABLE and a MAC address."""
+    mac_address = sensor.removeprefix(TABLE)
+    feed = TableFeed(mac_address, source, server, size, packet_px, since=since or 0, retries=server.retries)
+    return Stream(mac_address.replace(":", "_").lower(), size, None, checked(feed.frames(), sensor))
