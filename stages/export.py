@@ -22,6 +22,7 @@ from torch.export import Dim
 from thermal_action import InputError
 from thermal_action.files import replacing
 from thermal_action.models import ActionModel
+from thermal_action.models.convolutions import compute_by_frames
 from thermal_action.onnx_file import INFO_KEYS, KEY
 from thermal_action.params import run
 from thermal_action.training.checkpoints import load_model
@@ -38,7 +39,7 @@ class Flat(nn.Module):
         self.model = model
 
     def forward(self, frames: Tensor, boxes: Tensor, owner: Tensor) -> tuple[Tensor, ...]:
-        seen = frames[:, None].expand(-1, 3, -1, -1, -1)
+        seen = frames[:, None]  # one channel tells what three that repeat it do
         logits = self.model.classifier(self.model.features_of(seen, boxes, owner))
         return (logits,) if self.model.detector is None else (logits, *self.model.detector(seen))
 
@@ -53,7 +54,7 @@ def example(windows: int, persons: int, shape: tuple[int, int, int], seed: int =
 
 def export(model: ActionModel, info: dict, path: Path) -> float:
     """Writes `path`; returns how far its answers are from torch's."""
-    flat, shape = Flat(model).eval(), (info["window"]["length"], *info["frame_size"])
+    flat, shape = compute_by_frames(Flat(model).eval()), (info["window"]["length"], *info["frame_size"])
     names = ["logits", *([] if model.detector is None else ["heat", "sides", "beds"])]
     inputs = example(2, 3, shape)
     moving = {"frames": {0: Dim("windows", min=1, max=4096)}, "boxes": {0: Dim("persons", min=1, max=65_536)},
