@@ -9,6 +9,7 @@ run  python stages/watch.py models/best.pt tdengine:02:00:1a:62:51:67          e
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,8 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("model", type=Path)
     parser.add_argument("sensor", help="tdengine:<mac address>, or a .txt export that grows")
     parser.add_argument("--rules", type=Path, default=Path("pipelines/alarms/params.yaml"), help="file with a section `rules`")
-    parser.add_argument("--beds", type=Path, help="keyframe file of this sensor that says where beds stand")
+    parser.add_argument("--beds", type=Path, help="keyframe file of this sensor that says where beds stand; without it"
+                        " those count that the model sees")
     parser.add_argument("--every", type=int, default=6, help="look at every so many frames (default: 6, a second)")
     parser.add_argument("--score", type=float, default=0.2, help="persons whom the detector is less sure of are nobody")
     parser.add_argument("--damaged", type=float, default=0.5, help="abstain if more of the frames lost pixels")
@@ -61,6 +63,8 @@ def main() -> None:
     if rules.action not in recognizer.classes:
         raise InputError(f"{options.rules}: rules.action {rules.action!r} is none of the model's classes"
                          f" ({', '.join(recognizer.classes)}): choose one")
+    if rules.beds == "drawn" and options.beds is None:
+        rules = replace(rules, beds="seen")
     beds = np.empty((0, 4)) if options.beds is None else find_beds(options.beds, recognizer.classes)
     name, feed = open_feed(options, recognizer)
     observer = Observer(recognizer, name, Abstention(options.damaged, options.gap))

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, Project
 from thermal_action import InputError
 from thermal_action.alarms.events import Event, Night, find_events, read_night
-from thermal_action.alarms.rules import Alarm, Rules, Smoother, on_beds, raise_alarms
+from thermal_action.alarms.rules import Alarm, Rules, Smoother, raise_alarms, within
 from thermal_action.alarms.scores import at_rate, by_cause, by_scenario, curve, intervals, judge, summarise
 from thermal_action.keyframes import Annotation, Keyframe, write_keyframes
 from thermal_action.moments import Moment, MomentWriter
@@ -28,12 +28,12 @@ SIZE = (40, 60)
 
 def rules(**changes) -> Rules:
     settings = {"action": "lying", "smoothing_s": 0.0, "raise_at": 0.5, "clear_at": 0.3, "hold_s": 0.0, "quiet_s": 0.0,
-                "bed": True, "carer_px": 0.0}
+                "beds": "drawn", "bed_share": 0.7, "carer_px": 0.0}
     return Rules(**settings | changes)
 
 
-def person(lying: float, box: tuple = FLOOR, score: float = 1.0) -> Person:
-    return Person(box, score, np.array([(1 - lying) * 0.9, lying, (1 - lying) * 0.1]))
+def person(lying: float, box: tuple = FLOOR, score: float = 1.0, on_bed: float = 0.0) -> Person:
+    return Person(box, score, on_bed, np.array([(1 - lying) * 0.9, lying, (1 - lying) * 0.1]))
 
 
 def moments(*evidence: float | None, step_s: float = 1.0, ahead_ms: int = 0, box: tuple = FLOOR) -> list[Moment]:
@@ -45,7 +45,8 @@ def moments(*evidence: float | None, step_s: float = 1.0, ahead_ms: int = 0, box
     return said
 
 
-def alarms(said: list[Moment], beds: np.ndarray = BEDS, **changes) -> list[Alarm]:
+def alarms(said: list[Moment], beds: np.ndarray = BEDS, beds_of: str = "drawn", **changes) -> list[Alarm]:
+    changes["beds"] = beds_of
     smoother = Smoother(rules(**changes), LYING, beds, SIZE)
     return raise_alarms(said, [smoother.take(moment) for moment in said], rules(**changes))
 
@@ -95,10 +96,17 @@ def test_where_nothing_is_said_all_stays_as_it_was():
 
 def test_who_lies_on_a_known_bed_is_no_concern():
     in_bed = moments(0.9, 0.9, box=BED)
-    assert alarms(in_bed) == [] and len(alarms(in_bed, bed=False)) == 1
+    assert alarms(in_bed) == [] and len(alarms(in_bed, beds=np.empty((0, 4)))) == 1
     half = (0.4, 0.5, 0.7, 0.9)
-    assert on_beds(np.array([BED, FLOOR, half]), BEDS).tolist() == [True, False, False]
-    assert len(alarms(in_bed, beds=np.empty((0, 4)))) == 1
+    assert within(np.array([BED, FLOOR, half]), BEDS) == pytest.approx([1, 0, 0.5])
+    assert within(np.array([BED]), np.empty((0, 4))).tolist() == [0]
+
+
+def test_which_beds_count_is_a_rule():
+    seen = [Moment("R", 0, 0, (person(0.9, on_bed=0.8),), (1,))]
+    assert len(alarms(seen)) == 1 and alarms(seen, beds_of="seen") == [] and len(alarms(seen, beds_of="none")) == 1
+    assert len(alarms(seen, beds_of="seen", bed_share=0.9)) == 1
+    assert len(alarms(moments(0.9, box=BED), beds_of="none")) == 1
 
 
 def test_a_carer_beside_takes_the_alarm_away():

@@ -47,7 +47,7 @@ def perfect(boxes: list[torch.Tensor], beds: list[torch.Tensor]) -> FoundMaps:
 
 
 def read(maps: FoundMaps, least: float) -> list[Detections]:
-    return [read_persons(heat.numpy(), sides.numpy(), SIZE, least) for heat, sides in zip(maps.heat, maps.sides, strict=True)]
+    return [read_persons(*(each.numpy() for each in window), SIZE, least) for window in zip(*maps, strict=True)]
 
 
 PERSONS = [torch.tensor([[10.0, 10, 19, 21], [40, 5, 49, 12]]), torch.empty(0, 4), torch.tensor([[50.0, 30, 60, 40]])]
@@ -62,6 +62,14 @@ def test_what_the_maps_say_is_read_from_them():
         for box in persons.numpy():
             assert abs(boxes - box).max(axis=1).min() < 1e-4
         assert (found[window].scores > 0.99).all()
+
+
+def test_how_far_a_person_is_on_a_bed_is_read_too():
+    maps = perfect(PERSONS, BEDS)
+    assert maps.beds[0].max() > 5
+    on_bed = {tuple(np.rint(box * PICTURE.numpy()).astype(int).tolist()): share
+              for window in read(maps, 0.5) for box, share in zip(window.boxes, window.on_bed, strict=True)}
+    assert on_bed[10, 10, 19, 21] == pytest.approx(5 / 6, abs=0.18) and on_bed[40, 5, 49, 12] < 0.01 > on_bed[50, 30, 60, 40]
 
 
 def test_a_box_is_what_the_cells_around_agree_on():
@@ -155,7 +163,7 @@ def test_it_learns_to_find_who_moves_and_not_what_is_only_warm():
     frames, boxes, *_ = join(make_windows(40, 99))
     hits = alarms = 0
     with torch.no_grad():
-        for (found, _), box in zip(learner.model.find(frames, 0.3), boxes, strict=True):
+        for (found, *_), box in zip(learner.model.find(frames, 0.3), boxes, strict=True):
             overlaps = intersection_over_union(box.numpy(), found.numpy()) if len(found) else np.zeros(1)
             hits += overlaps.max() > 0.5
             alarms += len(found) - (overlaps.max() > 0.5)

@@ -38,8 +38,8 @@ torch.set_num_threads(1)
 MAC, SIZE, START = "02:00:1a:62:51:67", (16, 16), 1_760_000_000_000
 COLUMNS = {"ts": "TIMESTAMP", "frame_data": "VARCHAR(8192)", "width": "INT", "height": "INT", "frame_seq": "BIGINT"}
 PAYLOAD = PayloadFormat("base64", "zlib", "int16")
-RULES = {"action": "lying", "smoothing_s": 0.0, "raise_at": 0.0, "clear_at": 0.0, "hold_s": 0.0, "quiet_s": 0.0, "bed": False,
-         "carer_px": 0.0}
+RULES = {"action": "lying", "smoothing_s": 0.0, "raise_at": 0.0, "clear_at": 0.0, "hold_s": 0.0, "quiet_s": 0.0, "beds": "none",
+         "bed_share": 0.7, "carer_px": 0.0}
 
 
 def pictures(count: int) -> np.ndarray:

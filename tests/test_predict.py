@@ -83,11 +83,12 @@ def test_what_it_says_is_what_the_model_says_of_the_window_as_trained(recordings
     nobody = np.empty((0, 4), np.float32), np.empty(0, np.int64), np.empty(0, np.int64)
     tensor = ThermalActionTransform(False, **INFO["transform"])(Window(frames, *nobody))[0][None]
     with torch.no_grad():
-        ((boxes, scores),) = network.find(tensor, 0.4)
+        ((boxes, scores, on_bed),) = network.find(tensor, 0.4)
         expected = network(tensor, [boxes]).softmax(dim=1)
     assert len(persons) == len(boxes) > 0
-    for person, box, score, row in zip(persons, boxes, scores, expected, strict=True):
+    for person, box, score, share, row in zip(persons, boxes, scores, on_bed, expected, strict=True):
         assert person.box == pytest.approx(box.tolist(), abs=1e-6) and person.score == pytest.approx(float(score), abs=1e-6)
+        assert person.on_bed == pytest.approx(float(share), abs=1e-6)
         assert person.probabilities == pytest.approx(row.numpy(), abs=1e-5)
     label, confidence, top = recognizer.predict(frames)
     assert label == top[0][0] == SEVEN_ACTIONS[persons[0].action] and confidence == top[0][1] and len(top) == 3

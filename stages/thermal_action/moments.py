@@ -82,6 +82,7 @@ def observe_all(recognizer: ThermalActionRecognizer, recording: str, frames: Ite
 def to_record(moment: Moment, classes: Sequence[str]) -> dict[str, Any]:
     """A moment as plain JSON; `read_moments` is the inverse."""
     persons = [{"id": identity, "box": [round(side, 4) for side in person.box], "score": round(person.score, 4),
+                "on_bed": round(person.on_bed, 4),
                 "label": classes[person.action], "confidence": round(float(person.probabilities[person.action]), 4),
                 "probabilities": dict(zip(classes, person.probabilities.round(4).tolist(), strict=True))}
                for identity, person in zip(moment.identities, moment.persons, strict=True)]
@@ -92,8 +93,8 @@ def to_record(moment: Moment, classes: Sequence[str]) -> dict[str, Any]:
 def to_rows(moment: Moment, classes: Sequence[str]) -> Iterator[list]:
     """A line of the table for each person."""
     for person in to_record(moment, classes)["persons"]:
-        yield [moment.recording, moment.time, person["id"], *person["box"], person["score"], person["label"],
-               person["confidence"], *person["probabilities"].values()]
+        yield [moment.recording, moment.time, person["id"], *person["box"], person["score"], person["on_bed"],
+               person["label"], person["confidence"], *person["probabilities"].values()]
 
 
 class MomentWriter:
@@ -106,7 +107,7 @@ class MomentWriter:
         with ExitStack() as stack:
             self.lines, self.table = (self.open(stack, suffix) for suffix in (".jsonl", ".csv"))
             self.writer = csv.writer(self.table, lineterminator="\n")
-            self.writer.writerow(["recording", "time_ms", "id", "x1", "y1", "x2", "y2", "score", "label", "confidence",
+            self.writer.writerow(["recording", "time_ms", "id", "x1", "y1", "x2", "y2", "score", "on_bed", "label", "confidence",
                                   *(f"p({name})" for name in self.classes)])
             self.stack = stack.pop_all()
         return self
@@ -130,7 +131,8 @@ def read_moments(path: str | Path) -> list[Moment]:
         for number, line in enumerate(file, start=1):
             try:
                 record = json.loads(line)
-                persons = tuple(Person(tuple(person["box"]), person["score"], np.array(list(person["probabilities"].values())))
+                persons = tuple(Person(tuple(person["box"]), person["score"], person["on_bed"],
+                                       np.array(list(person["probabilities"].values())))
                                 for person in record["persons"])
                 moments.append(Moment(record["recording"], record["time_ms"], record["known_ms"], persons,
                                       tuple(person["id"] for person in record["persons"]), record.get("abstained")))

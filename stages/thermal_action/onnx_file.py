@@ -9,7 +9,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, I
 
 from thermal_action import InputError
 from thermal_action.boxes import WHOLE_PICTURE
-from thermal_action.detections import read_persons
+from thermal_action.detections import Detections, read_persons
 from thermal_action.look import look_at
 
 # what the file says of the model, as JSON, under this key of its metadata
@@ -42,21 +42,21 @@ class OnnxModel:
         self.partly = onnxruntime.RunOptions()
         self.partly.only_execute_path_to_fetches = True
 
-    def look(self, windows: np.ndarray, least: float) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """(boxes [N, 4], scores [N], probabilities [N, C]) of the persons of each of windows [B, T, H, W] C."""
+    def look(self, windows: np.ndarray, least: float) -> list[tuple[np.ndarray, ...]]:
+        """Boxes [N, 4], scores [N], shares on a bed [N], probabilities [N, C] of the persons of each window [B, T, H, W] C."""
         frames = np.stack([look_at(window, **self.info["transform"]) for window in windows])
         everywhere = np.array([WHOLE_PICTURE], np.float32)
         nowhere = {"boxes": everywhere, "owner": np.zeros(1, np.int64)}
         if self.finds:
-            heat, sides = self.session.run(["heat", "sides"], {"frames": frames, **nowhere}, self.partly)
-            found = [read_persons(*maps, frames.shape[2:], least) for maps in zip(heat, sides, strict=True)]
+            maps = self.session.run(["heat", "sides", "beds"], {"frames": frames, **nowhere}, self.partly)
+            found = [read_persons(*window, frames.shape[2:], least) for window in zip(*maps, strict=True)]
         else:
-            found = [(everywhere, np.ones(1, np.float32))] * len(frames)
-        counts = [len(boxes) for boxes, _ in found]
+            found = [Detections(everywhere, np.ones(1, np.float32), np.zeros(1, np.float32))] * len(frames)
+        counts = [len(persons.boxes) for persons in found]
         if not sum(counts):
-            return [(boxes, scores, np.empty((0, len(self.info["classes"])), np.float32)) for boxes, scores in found]
-        boxes, owner = np.concatenate([boxes for boxes, _ in found]), np.repeat(np.arange(len(frames)), counts)
+            return [(*persons, np.empty((0, len(self.info["classes"])), np.float32)) for persons in found]
+        boxes, owner = np.concatenate([persons.boxes for persons in found]), np.repeat(np.arange(len(frames)), counts)
         (logits,) = self.session.run(["logits"], {"frames": frames, "boxes": boxes, "owner": owner}, self.partly)
         odds = np.exp(logits - logits.max(axis=1, keepdims=True))
         rows = np.split(odds / odds.sum(axis=1, keepdims=True), np.cumsum(counts)[:-1])
-        return [(boxes, scores, row) for (boxes, scores), row in zip(found, rows, strict=True)]
+        return [(*persons, row) for persons, row in zip(found, rows, strict=True)]

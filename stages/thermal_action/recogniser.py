@@ -16,6 +16,7 @@ class Person(NamedTuple):
 
     box: tuple[float, float, float, float]  # x1, y1, x2, y2 in [0, 1]
     score: float  # how sure the detector is, from 0 to 1
+    on_bed: float  # share of the box that the detector takes for a bed
     probabilities: np.ndarray  # (C,) of the actions
 
     @property
@@ -66,8 +67,8 @@ class ThermalActionRecognizer:
     def detect_all(self, windows: Sequence[np.ndarray]) -> list[list[Person]]:
         """As `detect`, for several windows at once."""
         found = self.model.look(np.stack([self.require_picture(frames) for frames in windows]), self.score)
-        return [[Person(tuple(map(float, box)), float(score), row) for box, score, row in zip(*window, strict=True)]
-                for window in found]
+        return [[Person(tuple(map(float, box)), float(score), float(on_bed), row)
+                 for box, score, on_bed, row in zip(*window, strict=True)] for window in found]
 
     def predict(self, frames: np.ndarray) -> Prediction:
         """What the person whom the detector is surest of does in the keyframe of frames [T, H, W] C."""

@@ -18,14 +18,14 @@ class TorchModel:
         self.model, self.info = load_model(checkpoint, self.device)
 
     @torch.inference_mode()
-    def look(self, windows: np.ndarray, least: float) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """(boxes [N, 4], scores [N], probabilities [N, C]) of the persons of each of windows [B, T, H, W] C."""
+    def look(self, windows: np.ndarray, least: float) -> list[tuple[np.ndarray, ...]]:
+        """Boxes [N, 4], scores [N], shares on a bed [N], probabilities [N, C] of the persons of each window [B, T, H, W] C."""
         frames = torch.from_numpy(np.stack([look_at(window, **self.info["transform"]) for window in windows])).to(self.device)
         frames = frames[:, None].expand(-1, 3, -1, -1, -1)
         if self.model.detector is None:
             boxes = [frames.new_tensor([WHOLE_PICTURE])] * len(frames)
-            scores = [frames.new_ones(1)] * len(frames)
+            scores, on_bed = [frames.new_ones(1)] * len(frames), [frames.new_zeros(1)] * len(frames)
         else:
-            boxes, scores = (list(column) for column in zip(*self.model.find(frames, least), strict=True))
+            boxes, scores, on_bed = (list(column) for column in zip(*self.model.find(frames, least), strict=True))
         probabilities = self.model(frames, boxes).float().softmax(dim=1).split([len(each) for each in boxes])
-        return [tuple(each.cpu().numpy() for each in window) for window in zip(boxes, scores, probabilities, strict=True)]
+        return [tuple(each.cpu().numpy() for each in window) for window in zip(boxes, scores, on_bed, probabilities, strict=True)]

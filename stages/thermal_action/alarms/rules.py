@@ -1,7 +1,7 @@
 """From moments to alarms. Every rule is a parameter; each can be switched off.
 
     evidence   of each person: how likely the watched action is, times how sure the detector is
-    bed        who lies on a known bed is no concern,
+    bed        who lies on a bed is no concern, be it one that annotators drew or one that the model sees,
     carer      and neither is somebody beside whom another person stands
     smoothing  the evidence of the room is that of the person for whom it is largest, averaged over some seconds
     alarm      it rose above `raise_at` and stayed above `clear_at` for `hold_s`; the next one not before `quiet_s` later
@@ -9,7 +9,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from thermal_action.params import Field, section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, le=3600)]
-# a person is on a bed that holds this share of the box
-ON_BED = 0.7
-
 
 @section
 class Rules:
@@ -33,7 +30,8 @@ class Rules:
     clear_at: Share
     hold_s: Seconds
     quiet_s: Seconds
-    bed: bool
+    beds: Literal["drawn", "seen", "none"]
+    bed_share: Share
     carer_px: Annotated[float, Field(ge=0, le=200)]
 
 
@@ -51,7 +49,7 @@ class Alarm:
 class Smoother:
     """The evidence of one sensor, averaged; moments are taken in order.
 
-    label: id of the watched action. beds: boxes [M, 4] of known beds in [0, 1]. size: (H, W) of the picture in pixels.
+    label: id of the watched action. beds: boxes [M, 4] of drawn beds in [0, 1]. size: (H, W) of the picture in pixels.
     """
 
     rules: Rules
@@ -105,17 +103,18 @@ def evidence_of(moment: Moment, label: int, rules: Rules, beds: np.ndarray, size
         return 0.0
     boxes = np.array([person.box for person in moment.persons])
     evidence = np.array([person.score * person.probabilities[label] for person in moment.persons])
-    if rules.bed and len(beds):
-        evidence[on_beds(boxes, beds)] = 0
+    if rules.beds != "none":
+        on_bed = within(boxes, beds) if rules.beds == "drawn" else np.array([person.on_bed for person in moment.persons])
+        evidence[on_bed >= rules.bed_share] = 0
     if rules.carer_px:
         evidence[accompanied(moment, boxes, label, rules.carer_px, size)] = 0
     return float(evidence.max())
 
 
-def on_beds(boxes: np.ndarray, beds: np.ndarray) -> np.ndarray:
-    """bool [N]: whose box lies within a bed."""
-    shared = overlap(boxes[:, None], beds[None]).max(axis=1)
-    return shared >= ON_BED * np.maximum(np.prod(sizes(boxes), axis=1), 1e-9)
+def within(boxes: np.ndarray, beds: np.ndarray) -> np.ndarray:
+    """float [N]: the largest share of each box [N, 4] that one of the beds [M, 4] holds."""
+    shared = overlap(boxes[:, None], beds[None]).max(axis=1, initial=0)
+    return shared / np.maximum(np.prod(sizes(boxes), axis=1), 1e-9)
 
 
 def accompanied(moment: Moment, boxes: np.ndarray, label: int, reach_px: float, size: tuple[int, int]) -> np.ndarray:

@@ -55,10 +55,11 @@ class ActionModel(nn.Module):
         logits = self.classifier(self.features(frames, boxes))
         return (logits, self.detector(frames)) if find else logits
 
-    def find(self, frames: Tensor, least: float) -> list[tuple[Tensor, Tensor]]:
-        """Boxes [N_i, 4] and scores [N_i] of the persons in each of B windows [B, 3, T, H, W], those scored `least` or more."""
-        heat, sides, _ = (each.detach().cpu().numpy() for each in self.detector(frames))
-        found = [read_persons(*maps, tuple(frames.shape[3:]), least) for maps in zip(heat, sides, strict=True)]
+    def find(self, frames: Tensor, least: float) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Of the persons in each of B windows [B, 3, T, H, W], those scored `least` or more: boxes [N_i, 4], scores [N_i] and how
+        far each is on a bed [N_i]; see Detections."""
+        found = [read_persons(*maps, tuple(frames.shape[3:]), least)
+                 for maps in zip(*(each.detach().cpu().numpy() for each in self.detector(frames)), strict=True)]
         return [tuple(torch.from_numpy(each).to(frames.device) for each in detections) for detections in found]
 
     def features(self, frames: Tensor, boxes: list[Tensor]) -> Tensor:

@@ -65,12 +65,12 @@ def answer_in_boxes(model: ActionModel, batches: Iterable[Batch], others: Iterab
     for frames, boxes, *_ in batches:
         frames, boxes = move(frames, boxes, device)
         more = [next(others).to(device) for _ in boxes]
-        nobody = frames.new_empty(0, 4), frames.new_empty(0)
+        nobody = frames.new_empty(0, 4), frames.new_empty(0), frames.new_empty(0)
         found = model.find(frames, least) if model.detector is not None else [nobody] * len(boxes)
-        parts = [(own, detected, other) for own, (detected, _), other in zip(boxes, found, more, strict=True)]
+        parts = [(own, detected, other) for own, (detected, *_), other in zip(boxes, found, more, strict=True)]
         logits = model(frames, [torch.cat(part) for part in parts]).float().cpu()
         rows = iter(logits.split([len(boxes) for part in parts for boxes in part]))
-        for detected, scores in found:
+        for detected, scores, _ in found:
             yield Seen(next(rows), next(rows), detected.cpu(), scores.cpu(), next(rows))
 
 

@@ -82,7 +82,7 @@ def choose_boxes(model: ActionModel, frames: Tensor, boxes: list[Tensor], labels
     detections = model.find(frames, LEAST_SCORE)
     model.detector.train(learning)
     shown = []
-    for own, label, weight, (found, _) in zip(boxes, labels, weights, detections, strict=True):
+    for own, label, weight, (found, *_) in zip(boxes, labels, weights, detections, strict=True):
         overlap = box_iou(own, found) if len(found) else own.new_zeros(len(own), 1)
         best, which = overlap.max(dim=1)
         hit = best >= MATCHING_IOU
