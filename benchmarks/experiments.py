@@ -6,7 +6,8 @@ out  for each data set a table: scores of the variants in percent, mean and samp
 run  PYTHONPATH=stages python benchmarks/experiments.py [variant ...] [--benchmark models.json] [--pipeline pipelines/transfer]
 
 Folds are pooled: each person is predicted once, by the model that never saw it, and all are scored as one validation side.
-Where predictions are in neither cache nor remote, the scores of evaluate.json are averaged over folds, and the table says so.
+Where predictions are in neither cache nor remote, the scores of evaluate.json are averaged over folds, and the table says so. How
+persons were found follows in a table of its own, whose scores are means of the folds in any case.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from dvc.exceptions import DvcException
 from ruamel.yaml import YAML
 
 from thermal_action.scoring.baselines import Places
-from thermal_action.scoring.tables import HEADINGS, Persons, summarise
+from thermal_action.scoring.tables import FINDING, HEADINGS, Persons, summarise
 
 SCORES = {score: heading for score, heading in HEADINGS.items() if "top5" not in score}
 # keys of benchmarks/models.py --json: heading and format
@@ -149,8 +150,8 @@ def pool_folds(run: list[Experiment]) -> dict[str, Summary]:
     return summaries
 
 
-def average(summaries: list[Summary]) -> Summary:
-    return {score: fmean(summary[score] for summary in summaries) for score in SCORES if all(score in s for s in summaries)}
+def average(summaries: list[Summary], scores: Iterable[str] = SCORES) -> Summary:
+    return {score: fmean(summary[score] for summary in summaries) for score in scores if all(score in s for s in summaries)}
 
 
 def average_folds(run: list[Experiment]) -> dict[str, Summary]:
@@ -177,10 +178,10 @@ def score_run(run: list[Experiment]) -> tuple[dict[str, Summary], str]:
         return average_folds(run), f", mean of {folds} folds (predictions are in no cache)" if folds else ""
 
 
-def percent(summaries: list[Summary]) -> list[str]:
+def percent(summaries: list[Summary], scores: Iterable[str] = SCORES) -> list[str]:
     """A cell per score: mean, and standard deviation where there are several."""
     cells = []
-    for values in ([100 * summary[score] for summary in summaries if score in summary] for score in SCORES):
+    for values in ([100 * summary[score] for summary in summaries if score in summary] for score in scores):
         cells.append(f"{fmean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "") if values else "-")
     return cells
 
@@ -202,11 +203,29 @@ def format_table(experiments: list[Experiment], costs: dict[str, dict]) -> str:
     for name, summaries in rivals.items():
         rows.append([name.replace("_", " "), "", *percent([average(summaries)]), *("" for _ in COSTS if costs)])
     headings = ["%", "seeds", *SCORES.values(), *(heading for heading, _ in COSTS.values() if costs)]
-    lines = ["| " + " | ".join(row) + " |" for row in (headings, ["---", *("---:" for _ in headings[1:])], *rows)]
     fetch, coco, evaluate = (experiments[0].section(name) for name in ("fetch", "coco", "evaluate"))
     how = "".join(sorted(ways))
     title = f"{fetch['source']}, split by {coco['split_by']}{how}; focus: {evaluate['focus_class'] or 'none'}"
-    return f"{title}\n\n" + "\n".join(lines) + "\n"
+    return f"{title}\n\n{markdown(headings, rows)}{format_finding(experiments)}"
+
+
+def format_finding(experiments: list[Experiment]) -> str:
+    """Markdown of how persons were found; nothing where nobody is looked for. The others were the same for all variants."""
+    rows, others = [], defaultdict(list)
+    for name, variant in group(experiments, "variant").items():
+        runs = [[experiment.metrics["finding"] for experiment in run] for run in list_runs(variant)
+                if all("finding" in experiment.metrics for experiment in run)]
+        own = [average([fold.pop("model") for fold in run], FINDING) for run in runs]
+        rows += [[name, str(len(own)), *percent(own, FINDING)]] if own else []
+        for other in {other for run in runs for fold in run for other in fold}:
+            others[other] += [average([fold[other] for fold in run], FINDING) for run in runs]
+    rows += [[name.replace("_", " "), "", *percent([average(each, FINDING)], FINDING)] for name, each in others.items()]
+    return "\n" + markdown(["%", "seeds", *FINDING.values()], rows) if rows else ""
+
+
+def markdown(headings: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in (headings, ["---", *("---:" for _ in headings[1:])], *rows)]
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

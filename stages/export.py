@@ -10,6 +10,7 @@ run  python stages/export.py models/best.pt models/best.onnx
 import argparse
 import json
 import warnings
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch.export import Dim
 from thermal_action import InputError
 from thermal_action.files import replacing
 from thermal_action.models import ActionModel
-from thermal_action.models.convolutions import compute_by_frames
+from thermal_action.models.convolutions import absorb_normalisation, compute_by_frames
 from thermal_action.onnx_file import INFO_KEYS, KEY
 from thermal_action.params import run
 from thermal_action.training.checkpoints import load_model
@@ -54,14 +55,15 @@ def example(windows: int, persons: int, shape: tuple[int, int, int], seed: int =
 
 def export(model: ActionModel, info: dict, path: Path) -> float:
     """Writes `path`; returns how far its answers are from torch's."""
-    flat, shape = compute_by_frames(Flat(model).eval()), (info["window"]["length"], *info["frame_size"])
+    flat, shape = Flat(model).eval(), (info["window"]["length"], *info["frame_size"])
+    faster = compute_by_frames(absorb_normalisation(deepcopy(flat)))
     names = ["logits", *([] if model.detector is None else ["heat", "sides", "beds"])]
     inputs = example(2, 3, shape)
     moving = {"frames": {0: Dim("windows", min=1, max=4096)}, "boxes": {0: Dim("persons", min=1, max=65_536)},
               "owner": {0: Dim("persons", min=1, max=65_536)}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own, about itself
-        program = torch.onnx.export(flat, (), kwargs=inputs, dynamo=True, opset_version=OPSET, dynamic_shapes=moving,
+        program = torch.onnx.export(faster, (), kwargs=inputs, dynamo=True, opset_version=OPSET, dynamic_shapes=moving,
                                     input_names=list(inputs), output_names=names, verbose=False)
     proto = program.model_proto
     onnx.helper.set_model_props(proto, {KEY: json.dumps({key: info[key] for key in INFO_KEYS}, sort_keys=True)})

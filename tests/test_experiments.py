@@ -44,10 +44,15 @@ def list_names(clone: Clone) -> list[str]:
 
 
 def compare(clone: Clone, *arguments: str, check: bool = True) -> tuple[str, dict[str, list[str]]]:
-    """What benchmarks/experiments.py prints, and the cells of each row by name."""
+    """What benchmarks/experiments.py prints, and the cells of each row of the first table by name."""
     said = clone.run("env", "PYTHONPATH=stages", "python", "benchmarks/experiments.py", *arguments, check=check)
+    return said, dict(reversed(read_rows(said)))
+
+
+def read_rows(said: str) -> list[tuple[str, list[str]]]:
+    """Name and cells of each row of all tables."""
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in said.splitlines() if line.startswith("|")]
-    return said, {name: cells for name, *cells in rows}
+    return [(name, cells) for name, *cells in rows]
 
 
 def sweep(clone: Clone, *arguments: str, check: bool = True) -> str:
@@ -109,9 +114,20 @@ def test_the_table_scores_all_folds_as_one_side_and_tells_the_spread_over_seeds(
     assert rows["%"][:2] == ["seeds", "top-1"] and rows["%"][-5:-2] == ["parameters", "GMAC", "ms a window"]
     assert rows["short"][:2] == ["2", f"{fmean(top1):.1f} ± {stdev(top1):.1f}"]
     assert rows["short"][-5:] == ["123,456", "0.25", "8", "-", "-"]
-    assert list(rows)[2:] == ["short", "majority", "nearest keyframe", "box position", "background", "random forest"]
+    assert set(rows) - {"%", "---", "warm components"} == {"short", "majority", "nearest keyframe", "box position", "background",
+                                                           "random forest"}
     (swept.folder / "models.json").unlink()
     assert "no finished experiment of that name" in compare(swept, "long", check=False)[0]
+
+
+def test_how_persons_were_found_is_a_mean_of_the_folds(swept):
+    found = {name: json.loads(swept.run("git", "show", f"{name}:metrics/evaluate.json"))["finding"] for name in NAMES}
+    said, _ = compare(swept)
+    cells = dict(read_rows(said))
+    recall = [100 * fmean(found[f"short-s{seed}-f{fold}"]["model"]["recall"] for fold in (0, 1)) for seed in (0, 1)]
+    assert cells["%"][5] == "recall" and cells["short"][5] == f"{fmean(recall):.1f} ± {stdev(recall):.1f}"
+    warm = 100 * fmean(one["warm_components"]["recall"] for one in found.values())
+    assert cells["warm components"][5] == f"{warm:.1f}"
 
 
 def test_without_the_cache_the_table_says_that_it_averages(swept, hits):

@@ -13,7 +13,13 @@ from torchvision.models import resnet18, resnet50
 from conftest import ROOT
 from thermal_action import InputError
 from thermal_action.models import BACKBONES, build_model
-from thermal_action.models.convolutions import DepthwiseConv3d, TemporalConv3d
+from thermal_action.models.convolutions import (
+    DepthwiseConv3d,
+    FrameConv3d,
+    TemporalConv3d,
+    absorb_normalisation,
+    compute_by_frames,
+)
 from thermal_action.models.crops import PersonCrops
 from thermal_action.models.heads import describe_boxes, expand_boxes, pool_time
 from thermal_action.models.sampling import pick_frames
@@ -499,3 +505,29 @@ def test_convolution_of_each_channel_is_that_of_torch(stride):
         output.square().sum().backward()
     assert torch.allclose(folded(x), plain(x), atol=1e-6)
     assert torch.allclose(folded.weight.grad, plain.weight.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel, stride", [((5, 5, 5), (2, 2, 2)), ((1, 3, 3), (1, 2, 2)), ((3, 3, 3), (1, 1, 1))])
+def test_convolution_by_frames_is_that_of_torch(kernel, stride):
+    convolution = nn.Conv3d(3, 4, kernel, stride, tuple(side // 2 for side in kernel))
+    seen = torch.randn(2, 3, 11, 8, 7)
+    expected = convolution(seen)
+    compute_by_frames(nn.Sequential(convolution))
+    assert isinstance(convolution, FrameConv3d) and torch.allclose(convolution(seen), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["thermal_tiny", "slowfast"])
+def test_normalisation_that_is_absorbed_changes_no_answer(name):
+    model = build_model(name, num_classes=5, head="crop", spatial_stride=8).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+            nn.init.uniform_(module.weight, 0.5, 2), nn.init.uniform_(module.running_mean, -1, 1)
+            nn.init.uniform_(module.running_var, 0.5, 2), nn.init.uniform_(module.bias, -1, 1)
+    frames = torch.rand(1, 1, 64, 40, 60).expand(-1, 3, -1, -1, -1)
+    boxes, before = [torch.tensor([[0.2, 0.2, 0.4, 0.5]])], sum(isinstance(one, nn.BatchNorm2d) for one in model.modules())
+    with torch.no_grad():
+        expected = model(frames, boxes, find=True)
+        absorb_normalisation(model)
+        same = model(frames, boxes, find=True)
+    assert sum(isinstance(one, nn.BatchNorm2d) for one in model.modules()) < before
+    assert torch.allclose(same[0], expected[0], atol=1e-4) and torch.allclose(same[1].heat, expected[1].heat, atol=1e-4)

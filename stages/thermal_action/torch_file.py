@@ -7,6 +7,7 @@ import torch
 
 from thermal_action.boxes import WHOLE_PICTURE
 from thermal_action.look import look_at
+from thermal_action.models.convolutions import absorb_normalisation
 from thermal_action.training.checkpoints import load_model
 
 
@@ -16,6 +17,7 @@ class TorchModel:
     def __init__(self, checkpoint: str | Path, device: str):
         self.device = torch.device(device)
         self.model, self.info = load_model(checkpoint, self.device)
+        absorb_normalisation(self.model)
 
     @torch.inference_mode()
     def look(self, windows: np.ndarray, least: float) -> list[tuple[np.ndarray, ...]]:
