@@ -20,7 +20,7 @@ from thermal_action import InputError
 from thermal_action.alarms import pictures, scores
 from thermal_action.alarms.beds import find_beds
 from thermal_action.alarms.events import Night, read_night
-from thermal_action.alarms.rules import Rules, Smoother, raise_alarms
+from thermal_action.alarms.rules import Rules, Smoother, check_rules, raise_alarms
 from thermal_action.files import replacing_folder, write_json
 from thermal_action.moments import Moment, read_moments
 from thermal_action.params import ActionNames, Field, read_params, run, section
@@ -60,7 +60,7 @@ def read_watched(path: Path, rules: Rules, classes: list[str]) -> Watched:
     with Recording(FRAMES / f"{name}.h5") as recording:
         size = recording.height, recording.width
     beds = find_beds(RAW / "keyframes" / f"{name}.jsonl", classes)
-    smoother = Smoother(rules, classes.index(rules.action), beds, size)
+    smoother = Smoother(rules, classes, beds, size)
     return Watched(night, moments, [smoother.take(moment) for moment in moments], beds)
 
 
@@ -89,10 +89,7 @@ def draw_failures(folder: Path, nights: list[Watched], outcomes: list[scores.Out
 
 def main() -> None:
     params, rules, classes = read_params("alarms", Alarms), read_params("rules", Rules), read_params("classes", ActionNames)
-    if rules.action not in classes:
-        raise InputError(f"params.yaml: rules.action {rules.action!r} is none of the classes ({', '.join(classes)}): choose one")
-    if rules.clear_at > rules.raise_at:
-        raise InputError(f"params.yaml: rules.clear_at {rules.clear_at} must not be above rules.raise_at {rules.raise_at}")
+    check_rules(rules, classes, "params.yaml")
     nights = [read_watched(path, rules, classes) for path in sorted(PREDICTIONS.glob("*.jsonl"))]
     if not nights:
         raise InputError(f"{PREDICTIONS} holds no predictions: run `dvc repro` in pipelines/alarms")

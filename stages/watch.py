@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from thermal_action import InputError
 from thermal_action.alarms.beds import find_beds
-from thermal_action.alarms.rules import Rules, Smoother
+from thermal_action.alarms.rules import Rules, Smoother, check_rules
 from thermal_action.live.feeds import TABLE, Feed, TableFeed, TextFeed
 from thermal_action.live.follow import Follower
 from thermal_action.moments import Abstention, Observer
@@ -60,15 +59,13 @@ def main() -> None:
     options = read_arguments()
     recognizer = ThermalActionRecognizer(options.model, score=options.score)
     rules = read_params("rules", Rules, options.rules)
-    if rules.action not in recognizer.classes:
-        raise InputError(f"{options.rules}: rules.action {rules.action!r} is none of the model's classes"
-                         f" ({', '.join(recognizer.classes)}): choose one")
+    check_rules(rules, recognizer.classes, options.rules)
     if rules.beds == "drawn" and options.beds is None:
         rules = replace(rules, beds="seen")
     beds = np.empty((0, 4)) if options.beds is None else find_beds(options.beds, recognizer.classes)
     name, feed = open_feed(options, recognizer)
     observer = Observer(recognizer, name, Abstention(options.damaged, options.gap))
-    smoother = Smoother(rules, recognizer.classes.index(rules.action), beds, recognizer.frame_size)
+    smoother = Smoother(rules, recognizer.classes, beds, recognizer.frame_size)
     follower = Follower(feed, observer, smoother, every=options.every, tell_moments=options.moments, silent_s=options.silent)
     for event in follower.events(stop=lambda: False, pause=lambda: time.sleep(options.poll)):
         print(json.dumps(event, ensure_ascii=False), flush=True)

@@ -28,7 +28,8 @@ SIZE = (40, 60)
 
 def rules(**changes) -> Rules:
     settings = {"action": "lying", "smoothing_s": 0.0, "raise_at": 0.5, "clear_at": 0.3, "hold_s": 0.0, "quiet_s": 0.0,
-                "beds": "drawn", "bed_share": 0.7, "carer_px": 0.0}
+                "beds": "drawn", "bed_share": 0.7, "off_bed": None,
+                "carer_px": 0.0}
     return Rules(**settings | changes)
 
 
@@ -47,7 +48,7 @@ def moments(*evidence: float | None, step_s: float = 1.0, ahead_ms: int = 0, box
 
 def alarms(said: list[Moment], beds: np.ndarray = BEDS, beds_of: str = "drawn", **changes) -> list[Alarm]:
     changes["beds"] = beds_of
-    smoother = Smoother(rules(**changes), LYING, beds, SIZE)
+    smoother = Smoother(rules(**changes), CLASSES, beds, SIZE)
     return raise_alarms(said, [smoother.take(moment) for moment in said], rules(**changes))
 
 
@@ -89,7 +90,7 @@ def test_evidence_is_averaged_by_time_and_not_by_moments():
 
 def test_where_nothing_is_said_all_stays_as_it_was():
     assert alarms(moments(0.9, None, None, 0.9)) == alarms(moments(0.9, 0.9, 0.9, 0.9))
-    smoother = Smoother(rules(smoothing_s=4), LYING, BEDS, SIZE)
+    smoother = Smoother(rules(smoothing_s=4), CLASSES, BEDS, SIZE)
     assert [smoother.take(moment) for moment in moments(0.9, None)] == pytest.approx([0.9, 0.9])
     assert smoother.take(Moment("R", 3000, 3000, (), ())) < 0.6  # nobody there is something that is said
 
@@ -99,7 +100,6 @@ def test_who_lies_on_a_known_bed_is_no_concern():
     assert alarms(in_bed) == [] and len(alarms(in_bed, beds=np.empty((0, 4)))) == 1
     half = (0.4, 0.5, 0.7, 0.9)
     assert within(np.array([BED, FLOOR, half]), BEDS) == pytest.approx([1, 0, 0.5])
-    assert within(np.array([BED]), np.empty((0, 4))).tolist() == [0]
 
 
 def test_which_beds_count_is_a_rule():
@@ -107,6 +107,18 @@ def test_which_beds_count_is_a_rule():
     assert len(alarms(seen)) == 1 and alarms(seen, beds_of="seen") == [] and len(alarms(seen, beds_of="none")) == 1
     assert len(alarms(seen, beds_of="seen", bed_share=0.9)) == 1
     assert len(alarms(moments(0.9, box=BED), beds_of="none")) == 1
+
+
+def test_what_is_called_lying_on_a_bed_counts_where_no_bed_is():
+    def lies(on_bed: float, box: tuple = FLOOR) -> list[Moment]:
+        return [Moment("R", 0, 0, (Person(box, 1.0, on_bed, np.array([0.1, 0.3, 0.6])),), (1,))]
+
+    assert alarms(lies(0.0)) == [] and len(alarms(lies(0.0), off_bed="in bed")) == 1
+    assert alarms(lies(0.0), off_bed="in bed")[0].evidence == pytest.approx(0.9)
+    assert alarms(lies(0.6), off_bed="in bed", beds_of="seen")[0].evidence == pytest.approx(0.3 + 0.4 * 0.6)
+    assert alarms(lies(0.0, BED), off_bed="in bed") == []
+    # where nobody knows of beds, nobody can be off one
+    assert alarms(lies(0.0), off_bed="in bed", beds_of="none") == [] == alarms(lies(0.0), np.empty((0, 4)), off_bed="in bed")
 
 
 def test_a_carer_beside_takes_the_alarm_away():
@@ -217,7 +229,8 @@ def nights(project: Project) -> Project:
                 writer.write(Moment(name, time, time + 5000, (person(lying, BED if label == "in bed" else FLOOR),), (1,)))
     project.set({"classes": CLASSES})
     document = {name: read_params(name, dict, ROOT / "pipelines/alarms/params.yaml") for name in ("rules", "alarms")}
-    document["rules"] |= {"action": "lying", "smoothing_s": 2.0, "raise_at": 0.5, "clear_at": 0.3, "hold_s": 3.0}
+    document["rules"] |= {"action": "lying", "off_bed": "in bed", "smoothing_s": 2.0, "raise_at": 0.5, "clear_at": 0.3,
+                          "hold_s": 3.0}
     document["alarms"] |= {"bootstrap_samples": 100, "rate_per_day": 100.0}
     project.set(document)
     return project
@@ -240,6 +253,8 @@ def test_the_stage_scores_nights_and_shows_what_failed(nights):
     ({"rules": {"action": "flying"}}, "rules.action 'flying' is none of the classes"),
     ({"rules": {"clear_at": 0.8}}, "rules.clear_at 0.8 must not be above rules.raise_at 0.5"),
     ({"rules": {"hold_s": -1.0}}, "rules.hold_s = -1.0"),
+    ({"rules": {"hold_s": 3.0, "off_bed": "asleep"}}, "rules.off_bed 'asleep' is none of the classes"),
+    ({"rules": {"off_bed": "lying"}}, "rules.off_bed is rules.action, 'lying', which counts anyway"),
 ])
 def test_rules_that_cannot_be_are_refused(nights, changes, told):
     nights.set(changes)

@@ -39,7 +39,7 @@ MAC, SIZE, START = "02:00:1a:62:51:67", (16, 16), 1_760_000_000_000
 COLUMNS = {"ts": "TIMESTAMP", "frame_data": "VARCHAR(8192)", "width": "INT", "height": "INT", "frame_seq": "BIGINT"}
 PAYLOAD = PayloadFormat("base64", "zlib", "int16")
 RULES = {"action": "lying", "smoothing_s": 0.0, "raise_at": 0.0, "clear_at": 0.0, "hold_s": 0.0, "quiet_s": 0.0, "beds": "none",
-         "bed_share": 0.7, "carer_px": 0.0}
+         "bed_share": 0.7, "off_bed": None, "carer_px": 0.0}
 
 
 def pictures(count: int) -> np.ndarray:
@@ -203,7 +203,7 @@ def follow(tmp_path: Path, *readings, keyframe: float = 1.0, every: int = 1, **o
     recognizer = ThermalActionRecognizer(put_model(tmp_path / "best.pt", window=window), score=0.3)
     feed, now = Script(*readings), [0.0]
     observer = Observer(recognizer, "S1", Abstention(0.5, 6.0))
-    smoother = Smoother(Rules(**RULES | options.pop("rules", {})), SEVEN_ACTIONS.index("lying"), np.empty((0, 4)), SIZE)
+    smoother = Smoother(Rules(**RULES | options.pop("rules", {})), SEVEN_ACTIONS, np.empty((0, 4)), SIZE)
     follower = Follower(feed, observer, smoother, every=every, tell_moments=options.get("moments", False), silent_s=3.0)
     return list(follower.events(lambda: not feed.readings, lambda: now.__setitem__(0, now[0] + 1), lambda: now[0]))
 

@@ -1,18 +1,21 @@
 """From moments to alarms. Every rule is a parameter; each can be switched off.
 
     evidence   of each person: how likely the watched action is, times how sure the detector is
-    bed        who lies on a bed is no concern, be it one that annotators drew or one that the model sees,
+    bed        who lies on a bed is no concern, be it one that annotators drew or one that the model sees; and what is called
+               lying on a bed counts as well as far as no bed is there,
     carer      and neither is somebody beside whom another person stands
     smoothing  the evidence of the room is that of the person for whom it is largest, averaged over some seconds
     alarm      it rose above `raise_at` and stayed above `clear_at` for `hold_s`; the next one not before `quiet_s` later
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 
+from thermal_action import InputError
 from thermal_action.boxes import centres, overlap, sizes
 from thermal_action.moments import Moment
 from thermal_action.params import Field, section
@@ -32,7 +35,19 @@ class Rules:
     quiet_s: Seconds
     beds: Literal["drawn", "seen", "none"]
     bed_share: Share
+    off_bed: str | None
     carer_px: Annotated[float, Field(ge=0, le=200)]
+
+
+def check_rules(rules: Rules, classes: Sequence[str], place: str | Path) -> None:
+    """InputError, naming `place`, for rules about an action that the model does not know, or that contradict each other."""
+    for name, action in (("action", rules.action), ("off_bed", rules.off_bed)):
+        if action is not None and action not in classes:
+            raise InputError(f"{place}: rules.{name} {action!r} is none of the classes ({', '.join(classes)}): choose one")
+    if rules.off_bed == rules.action:
+        raise InputError(f"{place}: rules.off_bed is rules.action, {rules.action!r}, which counts anyway: choose another or null")
+    if rules.clear_at > rules.raise_at:
+        raise InputError(f"{place}: rules.clear_at {rules.clear_at} must not be above rules.raise_at {rules.raise_at}")
 
 
 @dataclass(frozen=True)
@@ -49,11 +64,11 @@ class Alarm:
 class Smoother:
     """The evidence of one sensor, averaged; moments are taken in order.
 
-    label: id of the watched action. beds: boxes [M, 4] of drawn beds in [0, 1]. size: (H, W) of the picture in pixels.
+    classes: of the model. beds: boxes [M, 4] of drawn beds in [0, 1]. size: (H, W) of the picture in pixels.
     """
 
     rules: Rules
-    label: int
+    classes: Sequence[str]
     beds: np.ndarray
     size: tuple[int, int]
     smooth: float = 0.0
@@ -62,7 +77,7 @@ class Smoother:
     def take(self, moment: Moment) -> float:
         """Exponential average by time; where nothing is said, all stays as it was."""
         if not moment.abstained:
-            evidence = evidence_of(moment, self.label, self.rules, self.beds, self.size)
+            evidence = evidence_of(moment, self.classes, self.rules, self.beds, self.size)
             if self.last is None or not self.rules.smoothing_s:
                 self.smooth = evidence
             else:
@@ -97,15 +112,20 @@ class Trigger:
         return Alarm(moment.recording, moment.known, self.since, smooth)
 
 
-def evidence_of(moment: Moment, label: int, rules: Rules, beds: np.ndarray, size: tuple[int, int]) -> float:
+def evidence_of(moment: Moment, classes: Sequence[str], rules: Rules, beds: np.ndarray, size: tuple[int, int]) -> float:
     """The largest evidence of a person whom no rule excuses, 0 to 1."""
     if not moment.persons:
         return 0.0
+    label = classes.index(rules.action)
     boxes = np.array([person.box for person in moment.persons])
-    evidence = np.array([person.score * person.probabilities[label] for person in moment.persons])
-    if rules.beds != "none":
+    likely = np.array([person.probabilities[label] for person in moment.persons])
+    if rules.beds == "seen" or rules.beds == "drawn" and len(beds):
         on_bed = within(boxes, beds) if rules.beds == "drawn" else np.array([person.on_bed for person in moment.persons])
-        evidence[on_bed >= rules.bed_share] = 0
+        if rules.off_bed is not None:
+            other = classes.index(rules.off_bed)
+            likely += (1 - on_bed) * [person.probabilities[other] for person in moment.persons]
+        likely[on_bed >= rules.bed_share] = 0
+    evidence = likely * [person.score for person in moment.persons]
     if rules.carer_px:
         evidence[accompanied(moment, boxes, label, rules.carer_px, size)] = 0
     return float(evidence.max())
@@ -113,7 +133,7 @@ def evidence_of(moment: Moment, label: int, rules: Rules, beds: np.ndarray, size
 
 def within(boxes: np.ndarray, beds: np.ndarray) -> np.ndarray:
     """float [N]: the largest share of each box [N, 4] that one of the beds [M, 4] holds."""
-    shared = overlap(boxes[:, None], beds[None]).max(axis=1, initial=0)
+    shared = overlap(boxes[:, None], beds[None]).max(axis=1)
     return shared / np.maximum(np.prod(sizes(boxes), axis=1), 1e-9)
 
 
