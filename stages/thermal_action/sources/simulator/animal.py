@@ -33,6 +33,20 @@ ASLEEP_S, ABOUT_S, OUT_S = (60, 900), (4, 60), (60, 600)
 HEAD_WARMTH = 1.15
 
 
+@dataclass(frozen=True)
+class Posture:
+    """Of an animal in n frames: rump and head [n, 2, 3] m, radius of the trunk [n] m."""
+
+    ends: np.ndarray
+    radius: np.ndarray
+
+    def box(self, camera: Camera, frame: int) -> tuple[float, float, float, float]:
+        """As Furniture.box, in one frame."""
+        columns, rows, per_metre = camera.project(self.ends[frame])
+        reach = self.radius[frame] * per_metre.max() + 0.5
+        return columns.min() + 0.5 - reach, rows.min() + 0.5 - reach, columns.max() + 0.5 + reach, rows.max() + 0.5 + reach
+
+
 class Animal:
     """One animal during a session, written a little ahead as key places between which it goes straight."""
 
@@ -105,7 +119,7 @@ class Animal:
         passed = max(bisect_right(self.times, before) - 1, 0)
         del self.times[:passed], self.keys[:passed]
 
-    def at(self, times: np.ndarray) -> "Posture":
+    def at(self, times: np.ndarray) -> Posture:
         """Where it is at `times` [n] s."""
         x, y, height, heading, stretched = (np.interp(times, self.times, column) for column in zip(*self.keys, strict=True))
         half = (self.length / 2 - self.radius) * stretched
@@ -115,7 +129,7 @@ class Animal:
         middle[:, 1, :2] += along
         return Posture(middle, self.radius / np.sqrt(stretched))
 
-    def draw(self, camera: Camera, posture: "Posture") -> tuple[np.ndarray, np.ndarray]:
+    def draw(self, camera: Camera, posture: Posture) -> tuple[np.ndarray, np.ndarray]:
         """Blurred silhouette and that times the warmth above the room (C), float32 [n, rows, cols]."""
         columns, rows, per_metre = (values[:, :, None, None] for values in camera.project(posture.ends))
         v, u = np.mgrid[: camera.rows, : camera.cols]
@@ -128,16 +142,3 @@ class Animal:
         alpha = 0.5 * (np.tanh((distance + reach) * edge) - np.tanh((distance - reach) * edge))
         warmth = alpha * self.warmth * (1 + (HEAD_WARMTH - 1) * along)
         return alpha.astype(np.float32), warmth.astype(np.float32)
-
-@dataclass(frozen=True)
-class Posture:
-    """Of an animal in n frames: rump and head [n, 2, 3] m, radius of the trunk [n] m."""
-
-    ends: np.ndarray
-    radius: np.ndarray
-
-    def box(self, camera: Camera, frame: int) -> tuple[float, float, float, float]:
-        """As Furniture.box, in one frame."""
-        columns, rows, per_metre = camera.project(self.ends[frame])
-        reach = self.radius[frame] * per_metre.max() + 0.5
-        return columns.min() + 0.5 - reach, rows.min() + 0.5 - reach, columns.max() + 0.5 + reach, rows.max() + 0.5 + reach
