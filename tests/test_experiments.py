@@ -77,13 +77,15 @@ def swept(tmp_path_factory) -> Clone:
 @pytest.fixture(scope="module")
 def hits(swept) -> dict[str, list[bool]]:
     """Whether the model named each validation person rightly, of each experiment."""
-    found = {}
-    for name in NAMES:
-        swept.run("dvc", "get", ".", "metrics/predictions.csv", "--rev", name, "--out", f"{name}.csv")
-        with open(swept.folder / f"{name}.csv") as file:
-            found[name] = [row["true"] == row["predicted"] for row in csv.DictReader(file)]
-        (swept.folder / f"{name}.csv").unlink()
-    return found
+    answers = {name: csv.DictReader(read_file(swept, name, "metrics/predictions.csv").splitlines()) for name in NAMES}
+    return {name: [row["true"] == row["predicted"] for row in rows] for name, rows in answers.items()}
+
+
+def read_file(clone: Clone, experiment: str, path: str) -> str:
+    clone.run("dvc", "get", ".", path, "--rev", experiment, "--out", "got")
+    text = (clone.folder / "got").read_text()
+    (clone.folder / "got").unlink()
+    return text
 
 
 def test_a_sweep_runs_each_seed_and_fold_once_and_leaves_the_working_tree_alone(swept):
@@ -121,7 +123,7 @@ def test_the_table_scores_all_folds_as_one_side_and_tells_the_spread_over_seeds(
 
 
 def test_how_persons_were_found_is_a_mean_of_the_folds(swept):
-    found = {name: json.loads(swept.run("git", "show", f"{name}:metrics/evaluate.json"))["finding"] for name in NAMES}
+    found = {name: json.loads(read_file(swept, name, "metrics/evaluate.json"))["finding"] for name in NAMES}
     said, _ = compare(swept)
     cells = dict(read_rows(said))
     recall = [100 * fmean(found[f"short-s{seed}-f{fold}"]["model"]["recall"] for fold in (0, 1)) for seed in (0, 1)]
