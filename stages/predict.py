@@ -20,7 +20,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from thermal_action import InputError
-from thermal_action.live.feeds import TABLE, open_table
+from thermal_action.live.feeds import EVER, TABLE, open_table
 from thermal_action.moments import Abstention, MomentWriter, observe_all, read_moments
 from thermal_action.params import read_params, run
 from thermal_action.recogniser import ThermalActionRecognizer
@@ -28,7 +28,6 @@ from thermal_action.sources.options import Fetch, Server
 from thermal_action.streams import Stream, open_streams
 
 BATCH = 8  # windows looked at together
-EVER = 1 << 62  # later than any frame, ms
 
 
 def milliseconds(text: str) -> int:

@@ -23,6 +23,7 @@ from thermal_action.params import Field, section
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, le=3600)]
 
+
 @section
 class Rules:
     """The section `rules`."""

@@ -44,7 +44,7 @@ class DepthwiseConv3d(nn.Conv3d):
 class FrameConv3d(nn.Conv3d):
     """A convolution computed frame by frame: the moments of the kernel are so many more channels of a two-dimensional one.
 
-    onnxruntime takes a fifth of the time of nn.Conv3d for it (benchmarks/predicting.py), torch does not.
+    onnxruntime takes about half the time of nn.Conv3d for it, torch takes more.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def absorb_normalisation(network: nn.Module) -> nn.Module:
     """
     for module in network.modules():
         children = list(module.named_children())
-        pairs = [(f"{name.removesuffix('_norm')}", name) for name, _ in children if name.endswith("_norm")]
+        pairs = [(name.removesuffix("_norm"), name) for name, _ in children if name.endswith("_norm")]
         if isinstance(module, nn.Sequential):
             pairs = [(first, second) for (first, _), (second, _) in zip(children, children[1:], strict=False)]
         for first, second in pairs:

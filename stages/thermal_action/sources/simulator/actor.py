@@ -162,12 +162,7 @@ class Actor:
         return best
 
     def free_spot(self, margin: float = 0.35, reach: float = 0.68) -> tuple[float, float]:
-        """A place on the floor that is in view and not in furniture (the last of 40 tries if none is)."""
-        for _ in range(40):
-            x, y = (float(self.rng.uniform(-1, 1) * half * reach) for half in self.room.reach)
-            if self.room.is_free(x, y, margin):
-                break
-        return x, y
+        return self.room.free_spot(self.rng, margin, reach)
 
     def near_spot(self, margin: float = 0.3) -> tuple[float, float]:
         """The nearer of two such places."""

@@ -59,7 +59,7 @@ class Animal:
         # times (s) and x, y, height (m), heading (rad), how far it is stretched (CURLED to 1)
         self.times: list[float] = []
         self.keys: list[tuple[float, float, float, float, float]] = []
-        x, y = self.free_spot()
+        x, y = room.free_spot(rng, 0.1)
         self.put(-float(rng.uniform(0, 300)), x, y, self.height, float(rng.uniform(0, 2 * np.pi)), 1.0)
         self.rest()
 
@@ -83,14 +83,7 @@ class Animal:
             along = 0.0 if seat.kind == "chair" else seat.length * self.rng.choice([-0.35, 0.35])
             across = 0.0 if seat.kind == "chair" else seat.width * self.rng.uniform(-0.3, 0.3)
             return *seat.place(along, across), seat.height + low
-        return *self.free_spot(), low
-
-    def free_spot(self) -> tuple[float, float]:
-        for _ in range(40):
-            x, y = (float(self.rng.uniform(-1, 1) * half) for half in self.room.reach)
-            if self.room.is_free(x, y, 0.1):
-                break
-        return x, y
+        return *self.room.free_spot(self.rng, 0.1), low
 
     def walk_to(self, x: float, y: float, height: float) -> None:
         at_x, at_y, was, heading, _ = self.keys[-1]

@@ -203,6 +203,14 @@ class Room:
         blocking = ("table", "cupboard", "box", *SIZES_M)
         return not any(piece.covers(x, y, margin) for piece in self.furniture if piece.kind in blocking and piece is not ignore)
 
+    def free_spot(self, rng: np.random.Generator, margin: float, reach: float = 1.0) -> tuple[float, float]:
+        """A place on the floor, within `reach` of what is in view, that is not in furniture (the last of 40 tries if none is)."""
+        for _ in range(40):
+            x, y = (float(rng.uniform(-1, 1) * half * reach) for half in self.reach)
+            if self.is_free(x, y, margin):
+                break
+        return x, y
+
     def paint(self, day: np.random.Generator) -> np.ndarray:
         """The quiet scene [rows, cols] C as the lens blurs it, before rim, fixed pattern and noise."""
         rng = np.random.default_rng(self.paint_seed)
