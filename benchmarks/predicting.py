@@ -3,24 +3,26 @@
 run  PYTHONPATH=stages python benchmarks/predicting.py models/best.pt [models/best.onnx ...] --recordings data/frames
      PYTHONPATH=stages python benchmarks/predicting.py models/best.pt --recordings data/frames --hours 24
 
-Each model looks at the same windows of the recordings, one at a time, in turn with the others, on one thread; time is processor
-time. With --hours the recordings are played over and over, as one long one, and the most memory that the process ever held is
-told after ten minutes and at the end.
+Each model looks at the same windows of the recordings, one at a time (as watch.py) and several together (as predict.py), in turn
+with the others, on one thread; time is processor time. With --hours the recordings are played over and over, as one long one, and
+the most memory that the process ever held is told after ten minutes and at the end.
 """
 
 import argparse
 import os
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 from tqdm import tqdm
 
+from predict import BATCH
 from thermal_action.moments import Abstention, observe_all
 from thermal_action.recogniser import ThermalActionRecognizer
 from thermal_action.streams import Frame, open_streams, slide
@@ -35,19 +37,29 @@ def read_windows(recordings: Path, recognizer: ThermalActionRecognizer, count: i
 
 
 def compare_speed(recognizers: dict[str, ThermalActionRecognizer], windows: list[np.ndarray]) -> None:
-    spent = {name: {} for name in recognizers}
-    for window in tqdm(windows, desc="windows"):
+    alone = {name: {} for name in recognizers}
+    together = {name: [] for name in recognizers}
+    for first in tqdm(range(0, len(windows), BATCH), unit_scale=BATCH, desc="windows"):
+        batch = windows[first : first + BATCH]
         for name, recognizer in recognizers.items():
-            begun = time.process_time()
-            persons = recognizer.detect(window)
-            spent[name].setdefault(len(persons), []).append(1000 * (time.process_time() - begun))
-    counts = sorted({count for each in spent.values() for count in each})
-    print("| ms a window, median | " + " | ".join(f"{count} persons" for count in counts) + " | all | windows/s |")
+            for window in batch:
+                persons, spent = timed(recognizer.detect, window)
+                alone[name].setdefault(len(persons), []).append(spent)
+            together[name].append(timed(recognizer.detect_all, batch)[1] / len(batch))
+    counts = sorted({count for each in alone.values() for count in each})
+    print("| ms a window, median | " + " | ".join(f"{count} persons" for count in counts) + f" | all | {BATCH} together |")
     print("|---|" + "---:|" * (len(counts) + 2))
-    for name, each in spent.items():
+    for name, each in alone.items():
         everything = [value for values in each.values() for value in values]
         cells = [f"{np.median(each[count]):.1f} ({len(each[count])})" if count in each else "-" for count in counts]
-        print(f"| {name} | " + " | ".join(cells) + f" | {np.median(everything):.1f} | {1000 / np.mean(everything):.0f} |")
+        print(f"| {name} | " + " | ".join(cells) + f" | {np.median(everything):.1f} | {np.median(together[name]):.1f} |")
+
+
+def timed(look: Callable, frames: Any) -> tuple[list, float]:
+    """What `look` answers, and the milliseconds it took."""
+    begun = time.process_time()
+    answer = look(frames)
+    return answer, 1000 * (time.process_time() - begun)
 
 
 def play(recordings: Path, size: tuple[int, int], count: int) -> Iterator[Frame]:
@@ -66,7 +78,7 @@ def measure_memory(recognizer: ThermalActionRecognizer, recordings: Path, hours:
     total = round(hours * FRAMES_AN_HOUR)
     frames = tqdm(play(recordings, recognizer.frame_size, total), total=total, unit="frame", desc="a long recording")
     early = None
-    observed = observe_all(recognizer, "long", frames, every=every, batch=1, abstention=Abstention())
+    observed = observe_all(recognizer, "long", frames, every=every, batch=BATCH, abstention=Abstention())
     for moment in observed:
         if early is None and moment.time > 600_000:
             early = memory_mb()

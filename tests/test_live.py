@@ -159,7 +159,9 @@ def test_predict_reads_a_table_from_a_time_to_now(tmp_path, since):
         params["server"] |= {"url": server.url, "page_rows": 7}
         with open(tmp_path / "params.yaml", "w") as file:
             YAML().dump(params, file)
-        load(server, rows(40))
+        everything = rows(40)
+        everything[39] = (everything[39][0], None, *everything[39][2:])
+        load(server, everything)
         command = [sys.executable, str(ROOT / "stages/predict.py"), str(model), f"tdengine:{MAC}", "--every", "4",
                    "--out", str(out)]
         if since:
@@ -168,6 +170,7 @@ def test_predict_reads_a_table_from_a_time_to_now(tmp_path, since):
         assert process.returncode == 0, process.stderr
         moments = read_moments(out / "02_00_1a_62_51_67.jsonl")
         assert [moment.time for moment in moments] == stamps(40)[since or 0 :: 4].tolist()
+        assert "sensor_02_00_1a_62_51_67: rows that hold no frame were left out: 1" in process.stderr
         server.stop()
         params["server"] |= {"retries": 0}
         with open(tmp_path / "params.yaml", "w") as file:

@@ -1,5 +1,6 @@
 """Where new frames come from: a text export that grows, or the table of a device in TDengine. A feed never waits."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -88,11 +89,13 @@ class TableFeed:
         self.cursor, self.last_ms, self.damaged = -1, -1, 0
 
     def frames(self) -> Iterator[Frame]:
-        """Those there are, until a reading brings no row."""
+        """Those there are, until a reading brings no row. Says how many rows were left out."""
         before = None
         while before != self.cursor:
             before = self.cursor
             yield from self.read()
+        if self.damaged:
+            print(f"{self.name}: rows that hold no frame were left out: {self.damaged}", file=sys.stderr)
 
     def connect(self) -> SensorTable:
         self.client.detect()
