@@ -14,6 +14,7 @@ Experiments that exist are skipped: a sweep that was interrupted goes on, inside
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,8 +34,7 @@ def flatten(parameters: list) -> list[str]:
         if isinstance(entry, list):
             found += flatten(entry)
         elif entry.endswith(".txt"):
-            lines = [line for line in Path(entry).read_text().splitlines() if "#" not in line]
-            found += [word for word in " ".join(lines).split() if word != "-S"]
+            found += [word for word in shlex.split(Path(entry).read_text(), comments=True) if word != "-S"]
         else:
             found.append(os.path.expandvars(entry))
     return found

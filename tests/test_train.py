@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from thermal_action.training.checkpoints import load_model
 from thermal_action.training.loaders import carve_inner_side
 from thermal_action.training.options import Model, architecture, check_model
 from thermal_action.training.recipe import Train, check_recipe
+from thermal_action.windows import Windowing
 from tiny import SEVEN_ACTIONS, write_archive
 
 TRAIN = {
@@ -309,9 +311,8 @@ def test_a_learning_rate_that_explodes_ends_in_a_sentence(ready):
 
 
 def apply_recipe(name: str) -> tuple[Model, Train]:
-    """By the line in its head, `dvc exp run $(grep -v '#' ...)`; what goes stale would be found after an hour of set-up."""
-    words = [word for line in Path(f"stages/recipes/{name}.txt").read_text().splitlines() if "#" not in line
-             for word in line.split()]
+    """By the line in its head, `grep -v '#' ... | xargs dvc exp run`; what goes stale would be found after an hour of set-up."""
+    words = shlex.split(Path(f"stages/recipes/{name}.txt").read_text(), comments=True)
     assert set(words[::2]) == {"-S"}
     apply_overrides("params.yaml", words[1::2])
     model, recipe = read_params("model", Model), read_params("train", Train)
@@ -327,6 +328,16 @@ def test_pretraining_recipe_is_accepted_as_dvc_would_apply_it(project, monkeypat
     assert model == default, "pipelines/transfer starts from it"
     simulator = read_params("fetch", Fetch).simulator
     assert simulator.rooms == 160 and simulator.balance > 0 and recipe.epochs < 10
+
+
+def test_alarms_recipe_is_accepted_as_dvc_would_apply_it(project, monkeypatch):
+    monkeypatch.chdir(project.folder)
+    default = read_params("model", Model)
+    model, _ = apply_recipe("alarms")
+    assert model == default, "as large as what watch.py is measured with"
+    assert read_params("window", Windowing).keyframe == 1.0
+    simulator = read_params("fetch", Fetch).simulator
+    assert simulator.nights == 0.5 and set(simulator.class_weights) <= set(project.params["classes"])
 
 
 def test_published_recipe_is_accepted_as_dvc_would_apply_it(project, monkeypatch):
