@@ -20,7 +20,7 @@ from thermal_action import InputError
 from thermal_action.alarms import pictures, scores
 from thermal_action.alarms.beds import find_beds
 from thermal_action.alarms.events import Night, read_night
-from thermal_action.alarms.rules import Rules, Smoother, check_rules, raise_alarms
+from thermal_action.alarms.rules import Accumulator, Rules, check_rules, raise_alarms
 from thermal_action.files import replacing_folder, write_json
 from thermal_action.moments import Moment, read_moments
 from thermal_action.params import ActionNames, Field, read_params, run, section
@@ -29,7 +29,7 @@ from thermal_action.scoring.tables import present, write_rows
 from thermal_action.windows import nearest_frames
 
 PREDICTIONS, RAW, FRAMES, METRICS = Path("predictions"), Path("data/raw"), Path("data/frames"), Path("metrics")
-THRESHOLDS = [round(0.02 * step, 2) for step in range(1, 50)]
+STEPS = 50  # thresholds of the curve, up to `rules.most`
 
 
 @section
@@ -43,11 +43,11 @@ class Alarms:
 
 @dataclass(frozen=True)
 class Watched:
-    """A night, what was predicted, the smoothed evidence of it, and where beds stand [M, 4] in [0, 1]."""
+    """A night, what was predicted, the sums of evidence of it, and where beds stand [M, 4] in [0, 1]."""
 
     night: Night
     moments: list[Moment]
-    smooth: list[float]
+    totals: list[float]
     beds: np.ndarray
 
 
@@ -60,12 +60,12 @@ def read_watched(path: Path, rules: Rules, classes: list[str]) -> Watched:
     with Recording(FRAMES / f"{name}.h5") as recording:
         size = recording.height, recording.width
     beds = find_beds(RAW / "keyframes" / f"{name}.jsonl", classes)
-    smoother = Smoother(rules, classes, beds, size)
-    return Watched(night, moments, [smoother.take(moment) for moment in moments], beds)
+    accumulator = Accumulator(rules, classes, beds, size)
+    return Watched(night, moments, [accumulator.take(moment) for moment in moments], beds)
 
 
 def judge_all(nights: list[Watched], rules: Rules) -> list[scores.Outcome]:
-    return [scores.judge(watched.night, raise_alarms(watched.moments, watched.smooth, rules)) for watched in nights]
+    return [scores.judge(watched.night, raise_alarms(watched.moments, watched.totals, rules)) for watched in nights]
 
 
 def draw_failures(folder: Path, nights: list[Watched], outcomes: list[scores.Outcome], rules: Rules, classes: list[str],
@@ -81,7 +81,7 @@ def draw_failures(folder: Path, nights: list[Watched], outcomes: list[scores.Out
         with Recording(FRAMES / f"{watched.night.recording}.h5") as recording:
             frame = recording.read(nearest_frames(recording.timestamps, np.array([time])))[0]
         nearest = min(watched.moments, key=lambda moment: abs(moment.time - time))
-        trace = [(moment.time, value) for moment, value in zip(watched.moments, watched.smooth, strict=True)]
+        trace = [(moment.time, value) for moment, value in zip(watched.moments, watched.totals, strict=True)]
         name = watched.night.recording
         pictures.draw_failure(folder / f"{rank:02d}_{name}_{time}.png", f"{name}: {what}", time, frame, nearest, classes,
                               watched.beds, watched.night, trace, rules)
@@ -98,7 +98,8 @@ def main() -> None:
         return judge_all(nights, replace(rules, raise_at=threshold, clear_at=min(rules.clear_at, threshold)))
 
     outcomes = judge_all(nights, rules)
-    points = scores.curve(tqdm(THRESHOLDS, desc="alarms", unit="threshold"), outcomes_at)
+    thresholds = [round(rules.most * step / STEPS, 3) for step in range(1, STEPS + 1)]
+    points = scores.curve(tqdm(thresholds, desc="alarms", unit="threshold"), outcomes_at)
     as_set, best = scores.summarise(outcomes), scores.at_rate(points, params.rate_per_day)
     limits = scores.intervals(outcomes, params.bootstrap_samples, params.confidence_level, params.seed)
     bounds = {f"{name}_{side}": value for name, pair in limits.items() for side, value in zip(("low", "high"), pair, strict=True)}

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from thermal_action.alarms.beds import find_beds
-from thermal_action.alarms.rules import Rules, Smoother, check_rules
+from thermal_action.alarms.rules import Accumulator, Rules, check_rules
 from thermal_action.live.feeds import TABLE, Feed, TableFeed, TextFeed
 from thermal_action.live.follow import Follower
 from thermal_action.moments import Abstention, Observer
@@ -65,8 +65,8 @@ def main() -> None:
     beds = np.empty((0, 4)) if options.beds is None else find_beds(options.beds, recognizer.classes)
     name, feed = open_feed(options, recognizer)
     observer = Observer(recognizer, name, Abstention(options.damaged, options.gap))
-    smoother = Smoother(rules, recognizer.classes, beds, recognizer.frame_size)
-    follower = Follower(feed, observer, smoother, every=options.every, tell_moments=options.moments, silent_s=options.silent)
+    accumulator = Accumulator(rules, recognizer.classes, beds, recognizer.frame_size)
+    follower = Follower(feed, observer, accumulator, every=options.every, tell_moments=options.moments, silent_s=options.silent)
     for event in follower.events(stop=lambda: False, pause=lambda: time.sleep(options.poll)):
         print(json.dumps(event, ensure_ascii=False), flush=True)
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, Project
 from thermal_action import InputError
 from thermal_action.alarms.events import Event, Night, find_events, read_night
-from thermal_action.alarms.rules import Alarm, Rules, Smoother, raise_alarms, within
+from thermal_action.alarms.rules import LONGEST_S, Accumulator, Alarm, Rules, evidence_of, raise_alarms, within
 from thermal_action.alarms.scores import at_rate, by_cause, by_scenario, curve, intervals, judge, summarise
 from thermal_action.keyframes import Annotation, Keyframe, write_keyframes
 from thermal_action.moments import Moment, MomentWriter
@@ -27,9 +27,8 @@ SIZE = (40, 60)
 
 
 def rules(**changes) -> Rules:
-    settings = {"action": "lying", "smoothing_s": 0.0, "raise_at": 0.5, "clear_at": 0.3, "hold_s": 0.0, "quiet_s": 0.0,
-                "beds": "drawn", "bed_share": 0.7, "off_bed": None,
-                "carer_px": 0.0}
+    settings = {"action": "lying", "even": 0.4, "most": 10.0, "raise_at": 0.5, "clear_at": 0.3, "hold_s": 0.0, "quiet_s": 0.0,
+                "beds": "drawn", "bed_share": 0.7, "off_bed": None, "carer_px": 0.0}
     return Rules(**settings | changes)
 
 
@@ -37,100 +36,114 @@ def person(lying: float, box: tuple = FLOOR, score: float = 1.0, on_bed: float =
     return Person(box, score, on_bed, np.array([(1 - lying) * 0.9, lying, (1 - lying) * 0.1]))
 
 
-def moments(*evidence: float | None, step_s: float = 1.0, ahead_ms: int = 0, box: tuple = FLOOR) -> list[Moment]:
+def moments(*evidence: float | None, step_s: float = 1.0, ahead_ms: int = 0) -> list[Moment]:
     """One person a moment; None: nothing is said."""
     said = []
     for number, value in enumerate(evidence):
-        time, persons = round(1000 * step_s * number), () if value is None else (person(value, box),)
+        time, persons = round(1000 * step_s * number), () if value is None else (person(value),)
         said.append(Moment("R", time, time + ahead_ms, persons, (1,) * len(persons), "damaged" if value is None else None))
     return said
 
 
-def alarms(said: list[Moment], beds: np.ndarray = BEDS, beds_of: str = "drawn", **changes) -> list[Alarm]:
-    changes["beds"] = beds_of
-    smoother = Smoother(rules(**changes), CLASSES, beds, SIZE)
-    return raise_alarms(said, [smoother.take(moment) for moment in said], rules(**changes))
+def totals(said: list[Moment], **changes) -> list[float]:
+    accumulator = Accumulator(rules(**changes), CLASSES, BEDS, SIZE)
+    return [accumulator.take(moment) for moment in said]
+
+
+def alarms(*sums: float, ahead_ms: int = 0, **changes) -> list[Alarm]:
+    """Of a sum of evidence each second."""
+    return raise_alarms(moments(*sums, ahead_ms=ahead_ms), sums, rules(**changes))
+
+
+def evidence(*persons: Person, beds: np.ndarray = BEDS, beds_of: str = "drawn", **changes) -> float:
+    moment = Moment("R", 0, 0, persons, tuple(range(len(persons))))
+    return evidence_of(moment, CLASSES, rules(**changes, beds=beds_of), beds, SIZE)
 
 
 # rules
 
 def test_an_alarm_is_raised_once_for_what_goes_on():
-    raised = alarms(moments(0, 0, 0.9, 0.9, 0.4, 0.9, 0.9, 0.1, 0, 0.9, 0.9))
+    raised = alarms(0, 0, 0.9, 0.9, 0.4, 0.9, 0.9, 0.1, 0, 0.9, 0.9)
     assert [(alarm.time, alarm.since) for alarm in raised] == [(2000, 2000), (9000, 9000)]  # 0.4 is not below clear_at
 
 
 def test_it_comes_when_the_last_frame_came_that_it_needs():
-    (alarm,) = alarms(moments(0, 0.9, ahead_ms=5300))
+    (alarm,) = alarms(0, 0.9, ahead_ms=5300)
     assert (alarm.time, alarm.since) == (6300, 1000)
 
 
 def test_it_must_last():
-    assert alarms(moments(0, 0.9, 0.9, 0.9, 0), hold_s=3) == []
-    (alarm,) = alarms(moments(0, 0.9, 0.9, 0.9, 0.9, 0), hold_s=3)
+    assert alarms(0, 0.9, 0.9, 0.9, 0, hold_s=3) == []
+    (alarm,) = alarms(0, 0.9, 0.9, 0.9, 0.9, 0, hold_s=3)
     assert (alarm.time, alarm.since) == (4000, 1000)
     # what counts is the time above clear_at, once it rose above raise_at
-    assert alarms(moments(0, 0.4, 0.4, 0.4, 0.9), hold_s=3)[0].time == 4000
-    assert alarms(moments(0, 0.4, 0.4, 0.4, 0.4), hold_s=3) == []
+    assert alarms(0, 0.4, 0.4, 0.4, 0.9, hold_s=3)[0].time == 4000
+    assert alarms(0, 0.4, 0.4, 0.4, 0.4, hold_s=3) == []
 
 
 def test_the_next_one_waits():
-    said = moments(0.9, 0, 0.9, 0, 0, 0, 0.9)
-    assert [alarm.time for alarm in alarms(said)] == [0, 2000, 6000]
-    assert [alarm.time for alarm in alarms(said, quiet_s=5)] == [0, 6000]
+    sums = 0.9, 0, 0.9, 0, 0, 0, 0.9
+    assert [alarm.time for alarm in alarms(*sums)] == [0, 2000, 6000]
+    assert [alarm.time for alarm in alarms(*sums, quiet_s=5)] == [0, 6000]
     # for what goes on when the waiting ends there is one
-    assert [alarm.time for alarm in alarms(moments(0.9, 0, 0.9, 0.9, 0.9, 0.9, 0.9), quiet_s=5)] == [0, 5000]
+    assert [alarm.time for alarm in alarms(0.9, 0, 0.9, 0.9, 0.9, 0.9, 0.9, quiet_s=5)] == [0, 5000]
 
 
-def test_evidence_is_averaged_by_time_and_not_by_moments():
-    values = [0.0] + [1.0] * 60
+def test_evidence_adds_up_and_what_speaks_against_it_takes_away():
+    assert totals(moments(1.0, 1.0, 0.6, 0.4, 0.0, 0.9)) == pytest.approx([0.0, 0.6, 0.8, 0.8, 0.4, 0.9])
+    assert totals(moments(0.0, 0.0, 0.0, 0.9)) == pytest.approx([0, 0, 0, 0.5]), "nothing is owed"
+    assert totals(moments(*[1.0] * 9, 0.0, 0.0), most=3.0)[-4:] == pytest.approx([3.0, 3.0, 2.6, 2.2]), "nor remembered for ever"
+
+
+def test_evidence_adds_up_by_time_and_not_by_moments():
     for step in (0.2, 1.0, 2.0):
-        (alarm,) = alarms(moments(*values, step_s=step), smoothing_s=4, raise_at=0.6)
-        assert alarm.time / 1000 == pytest.approx(4 * np.log(1 / 0.4), abs=step)
+        sums = totals(moments(0.0, *[0.9] * 60, step_s=step))
+        reached = step * next(number for number, total in enumerate(sums) if total >= 3)
+        assert reached == pytest.approx(6, abs=step)
+    # but one moment does not speak for all that nobody saw
+    assert totals(moments(0.9, 0.9, step_s=30.0)) == pytest.approx([0, LONGEST_S * 0.5])
 
 
 def test_where_nothing_is_said_all_stays_as_it_was():
-    assert alarms(moments(0.9, None, None, 0.9)) == alarms(moments(0.9, 0.9, 0.9, 0.9))
-    smoother = Smoother(rules(smoothing_s=4), CLASSES, BEDS, SIZE)
-    assert [smoother.take(moment) for moment in moments(0.9, None)] == pytest.approx([0.9, 0.9])
-    assert smoother.take(Moment("R", 3000, 3000, (), ())) < 0.6  # nobody there is something that is said
+    assert totals(moments(0.9, 0.9, None, None, 0.9)) == pytest.approx([0, 0.5, 0.5, 0.5, 1.0])
+    nobody = Moment("R", 2000, 2000, (), ())  # is something that is said
+    assert totals([*moments(0.9, 0.9), nobody]) == pytest.approx([0, 0.5, 0.1])
 
 
 def test_who_lies_on_a_known_bed_is_no_concern():
-    in_bed = moments(0.9, 0.9, box=BED)
-    assert alarms(in_bed) == [] and len(alarms(in_bed, beds=np.empty((0, 4)))) == 1
+    in_bed = person(0.9, BED)
+    assert evidence(in_bed) == 0 and evidence(in_bed, beds=np.empty((0, 4))) == pytest.approx(0.9)
     half = (0.4, 0.5, 0.7, 0.9)
     assert within(np.array([BED, FLOOR, half]), BEDS) == pytest.approx([1, 0, 0.5])
 
 
 def test_which_beds_count_is_a_rule():
-    seen = [Moment("R", 0, 0, (person(0.9, on_bed=0.8),), (1,))]
-    assert len(alarms(seen)) == 1 and alarms(seen, beds_of="seen") == [] and len(alarms(seen, beds_of="none")) == 1
-    assert len(alarms(seen, beds_of="seen", bed_share=0.9)) == 1
-    assert len(alarms(moments(0.9, box=BED), beds_of="none")) == 1
+    seen = person(0.9, on_bed=0.8)
+    assert evidence(seen) == pytest.approx(0.9) == evidence(seen, beds_of="none") and evidence(seen, beds_of="seen") == 0
+    assert evidence(seen, beds_of="seen", bed_share=0.9) == pytest.approx(0.9)
+    assert evidence(person(0.9, BED), beds_of="none") == pytest.approx(0.9)
 
 
 def test_what_is_called_lying_on_a_bed_counts_where_no_bed_is():
-    def lies(on_bed: float, box: tuple = FLOOR) -> list[Moment]:
-        return [Moment("R", 0, 0, (Person(box, 1.0, on_bed, np.array([0.1, 0.3, 0.6])),), (1,))]
+    def lies(on_bed: float = 0.0, box: tuple = FLOOR) -> Person:
+        return Person(box, 1.0, on_bed, np.array([0.1, 0.3, 0.6]))
 
-    assert alarms(lies(0.0)) == [] and len(alarms(lies(0.0), off_bed="in bed")) == 1
-    assert alarms(lies(0.0), off_bed="in bed")[0].evidence == pytest.approx(0.9)
-    assert alarms(lies(0.6), off_bed="in bed", beds_of="seen")[0].evidence == pytest.approx(0.3 + 0.4 * 0.6)
-    assert alarms(lies(0.0, BED), off_bed="in bed") == []
+    assert evidence(lies()) == pytest.approx(0.3) and evidence(lies(), off_bed="in bed") == pytest.approx(0.9)
+    assert evidence(lies(0.6), off_bed="in bed", beds_of="seen") == pytest.approx(0.3 + 0.4 * 0.6)
+    assert evidence(lies(box=BED), off_bed="in bed") == 0
     # where nobody knows of beds, nobody can be off one
-    assert alarms(lies(0.0), off_bed="in bed", beds_of="none") == [] == alarms(lies(0.0), np.empty((0, 4)), off_bed="in bed")
+    assert evidence(lies(), off_bed="in bed", beds_of="none") == pytest.approx(0.3)
+    assert evidence(lies(), beds=np.empty((0, 4)), off_bed="in bed") == pytest.approx(0.3)
 
 
 def test_a_carer_beside_takes_the_alarm_away():
-    both = [Moment("R", 0, 0, (person(0.9), person(0.1, BESIDE)), (1, 2))]  # their middles are 10.5 pixels apart
-    assert len(alarms(both)) == 1 and len(alarms(both, carer_px=10)) == 1 and alarms(both, carer_px=11) == []
-    two_lie = [Moment("R", 0, 0, (person(0.9), person(0.8, BESIDE)), (1, 2))]
-    assert len(alarms(two_lie, carer_px=11)) == 1
+    both = person(0.9), person(0.1, BESIDE)  # their middles are 10.5 pixels apart
+    assert evidence(*both) == pytest.approx(0.9) == evidence(*both, carer_px=10) and evidence(*both, carer_px=11) < 0.2
+    assert evidence(person(0.9), person(0.8, BESIDE), carer_px=11) == pytest.approx(0.9), "both lie"
 
 
-def test_an_unsure_detection_is_less_evidence():
-    unsure = [Moment("R", 0, 0, (person(0.9, score=0.5),), (1,))]
-    assert alarms(unsure) == [] and len(alarms(unsure, raise_at=0.4)) == 1
+def test_evidence_is_of_the_person_for_whom_it_is_largest_and_less_where_the_detector_is_unsure():
+    assert evidence() == 0 and evidence(person(0.2), person(0.9, score=0.5), person(0.3)) == pytest.approx(0.45)
 
 
 # what happened
@@ -229,7 +242,7 @@ def nights(project: Project) -> Project:
                 writer.write(Moment(name, time, time + 5000, (person(lying, BED if label == "in bed" else FLOOR),), (1,)))
     project.set({"classes": CLASSES})
     document = {name: read_params(name, dict, ROOT / "pipelines/alarms/params.yaml") for name in ("rules", "alarms")}
-    document["rules"] |= {"action": "lying", "off_bed": "in bed", "smoothing_s": 2.0, "raise_at": 0.5, "clear_at": 0.3,
+    document["rules"] |= {"action": "lying", "off_bed": "in bed", "even": 0.4, "most": 5.0, "raise_at": 0.5, "clear_at": 0.3,
                           "hold_s": 3.0}
     document["alarms"] |= {"bootstrap_samples": 100, "rate_per_day": 100.0}
     project.set(document)
@@ -252,6 +265,7 @@ def test_the_stage_scores_nights_and_shows_what_failed(nights):
 @pytest.mark.parametrize(("changes", "told"), [
     ({"rules": {"action": "flying"}}, "rules.action 'flying' is none of the classes"),
     ({"rules": {"clear_at": 0.8}}, "rules.clear_at 0.8 must not be above rules.raise_at 0.5"),
+    ({"rules": {"raise_at": 6.0}}, "rules.raise_at 6.0 must not be above rules.most 5.0"),
     ({"rules": {"hold_s": -1.0}}, "rules.hold_s = -1.0"),
     ({"rules": {"hold_s": 3.0, "off_bed": "asleep"}}, "rules.off_bed 'asleep' is none of the classes"),
     ({"rules": {"off_bed": "lying"}}, "rules.off_bed is rules.action, 'lying', which counts anyway"),

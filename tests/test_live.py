@@ -22,7 +22,7 @@ from tdengine_server import TDengineServer
 from test_predict import INFO, put_model
 from test_streams import write_text
 from thermal_action import InputError
-from thermal_action.alarms.rules import Rules, Smoother
+from thermal_action.alarms.rules import Accumulator, Rules
 from thermal_action.live.feeds import TableFeed, TextFeed
 from thermal_action.live.follow import Follower
 from thermal_action.moments import Abstention, Observer, observe_all, read_moments, to_record
@@ -38,8 +38,8 @@ torch.set_num_threads(1)
 MAC, SIZE, START = "02:00:1a:62:51:67", (16, 16), 1_760_000_000_000
 COLUMNS = {"ts": "TIMESTAMP", "frame_data": "VARCHAR(8192)", "width": "INT", "height": "INT", "frame_seq": "BIGINT"}
 PAYLOAD = PayloadFormat("base64", "zlib", "int16")
-RULES = {"action": "lying", "smoothing_s": 0.0, "raise_at": 0.0, "clear_at": 0.0, "hold_s": 0.0, "quiet_s": 0.0, "beds": "none",
-         "bed_share": 0.7, "off_bed": None, "carer_px": 0.0}
+RULES = {"action": "lying", "even": 0.0, "most": 10.0, "raise_at": 0.0, "clear_at": 0.0, "hold_s": 0.0, "quiet_s": 0.0,
+         "beds": "none", "bed_share": 0.7, "off_bed": None, "carer_px": 0.0}
 
 
 def pictures(count: int) -> np.ndarray:
@@ -206,8 +206,8 @@ def follow(tmp_path: Path, *readings, keyframe: float = 1.0, every: int = 1, **o
     recognizer = ThermalActionRecognizer(put_model(tmp_path / "best.pt", window=window), score=0.3)
     feed, now = Script(*readings), [0.0]
     observer = Observer(recognizer, "S1", Abstention(0.5, 6.0))
-    smoother = Smoother(Rules(**RULES | options.pop("rules", {})), SEVEN_ACTIONS, np.empty((0, 4)), SIZE)
-    follower = Follower(feed, observer, smoother, every=every, tell_moments=options.get("moments", False), silent_s=3.0)
+    accumulator = Accumulator(Rules(**RULES | options.pop("rules", {})), SEVEN_ACTIONS, np.empty((0, 4)), SIZE)
+    follower = Follower(feed, observer, accumulator, every=every, tell_moments=options.get("moments", False), silent_s=3.0)
     return list(follower.events(lambda: not feed.readings, lambda: now.__setitem__(0, now[0] + 1), lambda: now[0]))
 
 
@@ -232,19 +232,19 @@ def test_an_alarm_comes_with_the_frame_that_raises_it(tmp_path):
 
 def test_a_source_that_goes_and_comes_is_told_once_each_way(tmp_path):
     away = Unreachable("the server is away")
-    events = follow(tmp_path, frames(2), away, away, [], frames(2, 2), away, frames(1, 4), rules={"raise_at": 1.0})
+    events = follow(tmp_path, frames(2), away, away, [], frames(2, 2), away, frames(1, 4), rules={"raise_at": 10.0})
     assert [event["event"] for event in events] == ["away", "back", "away", "back"]
     assert events[0]["reason"] == "the server is away" and events[0]["time_ms"] == START + 170
 
 
 def test_silence_damage_and_late_frames_are_told(tmp_path):
-    events = follow(tmp_path, frames(2), *[[]] * 6, frames(1, 2), frames(1, 1), frames(1, 3), rules={"raise_at": 1.0})
+    events = follow(tmp_path, frames(2), *[[]] * 6, frames(1, 2), frames(1, 1), frames(1, 3), rules={"raise_at": 10.0})
     assert [event["event"] for event in events] == ["silent", "damaged"]
     assert events[0]["seconds"] == 3 and events[1]["frames"] == 1
 
 
 def test_it_abstains_while_too_much_is_lost_and_says_so(tmp_path):
-    events = follow(tmp_path, frames(16), frames(16, 16, lost=9), frames(20, 32), frames(5, 100), rules={"raise_at": 1.0})
+    events = follow(tmp_path, frames(16), frames(16, 16, lost=9), frames(20, 32), frames(5, 100), rules={"raise_at": 10.0})
     assert [event["event"] for event in events] == ["abstains", "speaks", "abstains"]
     assert events[0]["reason"] == "56% of its frames lost pixels" and "s without a frame" in events[2]["reason"]
 
@@ -281,7 +281,7 @@ def test_the_script_follows_a_growing_export_until_it_is_interrupted(tmp_path):
 
 @pytest.mark.parametrize(("spoil", "told"), [
     (lambda folder: (folder / "S1.txt").write_text("1 2 3\n"), "begins with '1 2 3'"),
-    (lambda folder: (folder / "rules.yaml").write_text("rules: {action: flying}\n"), "rules.smoothing_s is missing"),
+    (lambda folder: (folder / "rules.yaml").write_text("rules: {action: flying}\n"), "rules.even is missing"),
     (lambda folder: (folder / "best.pt").write_text("nothing"), "is no whole checkpoint"),
 ])
 def test_bad_input_of_the_script_is_one_sentence(tmp_path, spoil, told):

@@ -33,7 +33,7 @@ def draw_curve(path: Path, points: Sequence[dict[str, float]], chosen: dict[str,
 
 def draw_failure(path: Path, title: str, time: int, frame: np.ndarray, moment: Moment, classes: Sequence[str],
                  beds: np.ndarray, night: Night, trace: Sequence[tuple[int, float]], rules: Rules) -> None:
-    """The frame [H, W] C at `time` with what was found in it, and the evidence around it with what really happened."""
+    """The frame [H, W] C at `time` with what was found in it, and the sum of evidence around it with what really happened."""
     height, width = frame.shape
     with saved_figure(path, 11, 3.9) as figure:
         thermal, line = figure.subplots(1, 2, width_ratios=[1.15, 1])
@@ -59,5 +59,6 @@ def draw_failure(path: Path, title: str, time: int, frame: np.ndarray, moment: M
             line.axhline(level, color=OTHERS, linestyle="--", linewidth=1)
             line.text(AROUND_S, level, name, fontsize=7, va="bottom", ha="right")
         line.axvline(0, color="black", linewidth=0.8)
-        line.set(xlim=(-AROUND_S, AROUND_S), ylim=(0, 1.03), xlabel="seconds", ylabel="evidence (shaded: somebody lies at risk)")
+        line.set(xlim=(-AROUND_S, AROUND_S), ylim=(0, 1.03 * rules.most), xlabel="seconds",
+                 ylabel="sum of evidence, s (shaded: somebody lies at risk)")
         line.spines[["top", "right"]].set_visible(False)

@@ -4,8 +4,9 @@
     bed        who lies on a bed is no concern, be it one that annotators drew or one that the model sees; and what is called
                lying on a bed counts as well as far as no bed is there,
     carer      and neither is somebody beside whom another person stands
-    smoothing  the evidence of the room is that of the person for whom it is largest, averaged over some seconds
-    alarm      it rose above `raise_at` and stayed above `clear_at` for `hold_s`; the next one not before `quiet_s` later
+    smoothing  the evidence of the room is that of the person for whom it is largest; what it is above `even` adds up over the
+               seconds, what it is below takes away, from 0 to `most` (a cumulative sum: Page, Biometrika 1954)
+    alarm      the sum rose above `raise_at` and stayed above `clear_at` for `hold_s`; the next one not before `quiet_s` later
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,8 @@ from thermal_action.params import Field, section
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Seconds = Annotated[float, Field(ge=0, le=3600)]
+# what one moment says is true for so many seconds at most
+LONGEST_S = 2.0
 
 
 @section
@@ -29,9 +32,10 @@ class Rules:
     """The section `rules`."""
 
     action: str
-    smoothing_s: Seconds
-    raise_at: Share
-    clear_at: Share
+    even: Share
+    most: Seconds
+    raise_at: Seconds
+    clear_at: Seconds
     hold_s: Seconds
     quiet_s: Seconds
     beds: Literal["drawn", "seen", "none"]
@@ -47,13 +51,14 @@ def check_rules(rules: Rules, classes: Sequence[str], place: str | Path) -> None
             raise InputError(f"{place}: rules.{name} {action!r} is none of the classes ({', '.join(classes)}): choose one")
     if rules.off_bed == rules.action:
         raise InputError(f"{place}: rules.off_bed is rules.action, {rules.action!r}, which counts anyway: choose another or null")
-    if rules.clear_at > rules.raise_at:
-        raise InputError(f"{place}: rules.clear_at {rules.clear_at} must not be above rules.raise_at {rules.raise_at}")
+    for low, high in (("clear_at", "raise_at"), ("raise_at", "most")):
+        if getattr(rules, low) > getattr(rules, high):
+            raise InputError(f"{place}: rules.{low} {getattr(rules, low)} must not be above rules.{high} {getattr(rules, high)}")
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """Raised at `time`, when the frame came that raised it, for what has been going on since `since`; both ms."""
+    """Raised at `time`, when the frame came that raised it, for what has been going on since `since`; both ms. evidence: s."""
 
     recording: str
     time: int
@@ -62,8 +67,8 @@ class Alarm:
 
 
 @dataclass
-class Smoother:
-    """The evidence of one sensor, averaged; moments are taken in order.
+class Accumulator:
+    """The evidence of one sensor, added up; moments are taken in order.
 
     classes: of the model. beds: boxes [M, 4] of drawn beds in [0, 1]. size: (H, W) of the picture in pixels.
     """
@@ -72,25 +77,22 @@ class Smoother:
     classes: Sequence[str]
     beds: np.ndarray
     size: tuple[int, int]
-    smooth: float = 0.0
+    total: float = 0.0
     last: int | None = None  # time of the last moment, ms
 
     def take(self, moment: Moment) -> float:
-        """Exponential average by time; where nothing is said, all stays as it was."""
+        """The sum, in seconds of certainty; where nothing is said, all stays as it was."""
         if not moment.abstained:
+            seconds = 0.0 if self.last is None else min((moment.time - self.last) / 1000, LONGEST_S)
             evidence = evidence_of(moment, self.classes, self.rules, self.beds, self.size)
-            if self.last is None or not self.rules.smoothing_s:
-                self.smooth = evidence
-            else:
-                kept = float(np.exp(-(moment.time - self.last) / (1000 * self.rules.smoothing_s)))
-                self.smooth = kept * self.smooth + (1 - kept) * evidence
+            self.total = min(max(self.total + seconds * (evidence - self.rules.even), 0.0), self.rules.most)
         self.last = moment.time
-        return self.smooth
+        return self.total
 
 
 @dataclass
 class Trigger:
-    """Raises the alarms of one sensor by its smoothed evidence; moments are taken in order."""
+    """Raises the alarms of one sensor by its sum of evidence; moments are taken in order."""
 
     rules: Rules
     candidate: int | None = None  # since when it is above clear_at,
@@ -98,19 +100,19 @@ class Trigger:
     raised: bool = False  # for what is going on now
     quiet_until: int = -1
 
-    def take(self, moment: Moment, smooth: float) -> Alarm | None:
-        if smooth < self.rules.clear_at:
+    def take(self, moment: Moment, total: float) -> Alarm | None:
+        if total < self.rules.clear_at:
             self.candidate, self.since, self.raised = None, None, False
             return None
         self.candidate = moment.time if self.candidate is None else self.candidate
-        if smooth >= self.rules.raise_at and self.since is None:
+        if total >= self.rules.raise_at and self.since is None:
             self.since = self.candidate
         held = self.since is not None and moment.time - self.since >= 1000 * self.rules.hold_s
         if not held or self.raised or moment.known < self.quiet_until:
             return None
         self.raised = True
         self.quiet_until = moment.known + round(1000 * self.rules.quiet_s)
-        return Alarm(moment.recording, moment.known, self.since, smooth)
+        return Alarm(moment.recording, moment.known, self.since, total)
 
 
 def evidence_of(moment: Moment, classes: Sequence[str], rules: Rules, beds: np.ndarray, size: tuple[int, int]) -> float:
@@ -147,8 +149,8 @@ def accompanied(moment: Moment, boxes: np.ndarray, label: int, reach_px: float, 
     return (near & upright[None]).any(axis=1)
 
 
-def raise_alarms(moments: Iterable[Moment], smooth: Iterable[float], rules: Rules) -> list[Alarm]:
-    """The alarms of one recording, of which the smoothed evidence is known: that does not depend on when rules raise an alarm."""
+def raise_alarms(moments: Iterable[Moment], totals: Iterable[float], rules: Rules) -> list[Alarm]:
+    """The alarms of one recording, of which the sums of evidence are known: they do not depend on when rules raise an alarm."""
     trigger = Trigger(rules)
-    raised = (trigger.take(moment, value) for moment, value in zip(moments, smooth, strict=True))
+    raised = (trigger.take(moment, total) for moment, total in zip(moments, totals, strict=True))
     return [alarm for alarm in raised if alarm is not None]

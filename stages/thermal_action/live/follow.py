@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from thermal_action.alarms.rules import Smoother, Trigger
+from thermal_action.alarms.rules import Accumulator, Trigger
 from thermal_action.live.feeds import Feed
 from thermal_action.moments import Moment, Observer, to_record
 from thermal_action.sources.tdengine.rest import Unreachable
@@ -16,7 +16,7 @@ Event = dict[str, Any]
 class Follower:
     """Reads `feed` and gives events as they come about:
 
-    alarm     rules raised one: time, since when, evidence
+    alarm     rules raised one: time, since when, sum of evidence
     moment    what the persons of a keyframe do, as predict.py writes it (with `tell_moments`)
     abstains, speaks    from now on nothing is said, and why; and again something
     away, back          the source does not answer, and why; and again it does
@@ -25,9 +25,10 @@ class Follower:
     Each has the sensor's time of the newest frame, time_ms. A frame that is older than the one before is left out as damaged.
     """
 
-    def __init__(self, feed: Feed, observer: Observer, smoother: Smoother, *, every: int, tell_moments: bool, silent_s: float):
+    def __init__(self, feed: Feed, observer: Observer, accumulator: Accumulator, *, every: int, tell_moments: bool,
+                 silent_s: float):
         self.feed, self.observer = feed, observer
-        self.smoother, self.trigger = smoother, Trigger(smoother.rules)
+        self.accumulator, self.trigger = accumulator, Trigger(accumulator.rules)
         self.slider = Slider(observer.recognizer.windowing, every)
         self.tell_moments, self.silent_s = tell_moments, silent_s
         self.newest: int | None = None
@@ -79,7 +80,7 @@ class Follower:
         self.abstains = moment.abstained
         if self.tell_moments:
             yield self.event("moment", **to_record(moment, self.observer.recognizer.classes))
-        alarm = self.trigger.take(moment, self.smoother.take(moment))
+        alarm = self.trigger.take(moment, self.accumulator.take(moment))
         if alarm is not None:
             yield self.event("alarm", since_ms=alarm.since, evidence=round(alarm.evidence, 4))
 
