@@ -27,8 +27,8 @@ SIZE = (40, 60)
 
 
 def rules(**changes) -> Rules:
-    settings = {"action": "lying", "even": 0.4, "most": 10.0, "raise_at": 0.5, "clear_at": 0.3, "hold_s": 0.0, "quiet_s": 0.0,
-                "beds": "drawn", "bed_share": 0.7, "off_bed": None, "carer_px": 0.0}
+    settings = {"action": "lying", "onset": None, "even": 0.4, "most": 10.0, "raise_at": 0.5, "clear_at": 0.3, "hold_s": 0.0,
+                "quiet_s": 0.0, "beds": "drawn", "bed_share": 0.7, "off_bed": None, "carer_px": 0.0}
     return Rules(**settings | changes)
 
 
@@ -134,6 +134,11 @@ def test_what_is_called_lying_on_a_bed_counts_where_no_bed_is():
     # where nobody knows of beds, nobody can be off one
     assert evidence(lies(), off_bed="in bed", beds_of="none") == pytest.approx(0.3)
     assert evidence(lies(), beds=np.empty((0, 4)), off_bed="in bed") == pytest.approx(0.3)
+
+
+def test_the_onset_counts_as_well():
+    falls = Person(FLOOR, 0.5, 0.0, np.array([0.1, 0.3, 0.6]))
+    assert evidence(falls, onset="in bed") == pytest.approx(0.45) and evidence(falls) == pytest.approx(0.15)
 
 
 def test_a_carer_beside_takes_the_alarm_away():
@@ -242,8 +247,8 @@ def nights(project: Project) -> Project:
                 writer.write(Moment(name, time, time + 5000, (person(lying, BED if label == "in bed" else FLOOR),), (1,)))
     project.set({"classes": CLASSES})
     document = {name: read_params(name, dict, ROOT / "pipelines/alarms/params.yaml") for name in ("rules", "alarms")}
-    document["rules"] |= {"action": "lying", "off_bed": "in bed", "even": 0.4, "most": 5.0, "raise_at": 0.5, "clear_at": 0.3,
-                          "hold_s": 3.0}
+    document["rules"] |= {"action": "lying", "onset": None, "off_bed": "in bed", "even": 0.4, "most": 5.0, "raise_at": 0.5,
+                          "clear_at": 0.3, "hold_s": 3.0}
     document["alarms"] |= {"bootstrap_samples": 100, "rate_per_day": 100.0}
     project.set(document)
     return project
@@ -269,6 +274,7 @@ def test_the_stage_scores_nights_and_shows_what_failed(nights):
     ({"rules": {"hold_s": -1.0}}, "rules.hold_s = -1.0"),
     ({"rules": {"hold_s": 3.0, "off_bed": "asleep"}}, "rules.off_bed 'asleep' is none of the classes"),
     ({"rules": {"off_bed": "lying"}}, "rules.off_bed is rules.action, 'lying', which counts anyway"),
+    ({"rules": {"onset": "in bed"}}, "rules.off_bed is rules.onset, 'in bed', which counts anyway"),
 ])
 def test_rules_that_cannot_be_are_refused(nights, changes, told):
     nights.set(changes)

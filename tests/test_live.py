@@ -38,8 +38,8 @@ torch.set_num_threads(1)
 MAC, SIZE, START = "02:00:1a:62:51:67", (16, 16), 1_760_000_000_000
 COLUMNS = {"ts": "TIMESTAMP", "frame_data": "VARCHAR(8192)", "width": "INT", "height": "INT", "frame_seq": "BIGINT"}
 PAYLOAD = PayloadFormat("base64", "zlib", "int16")
-RULES = {"action": "lying", "even": 0.0, "most": 10.0, "raise_at": 0.0, "clear_at": 0.0, "hold_s": 0.0, "quiet_s": 0.0,
-         "beds": "none", "bed_share": 0.7, "off_bed": None, "carer_px": 0.0}
+RULES = {"action": "lying", "onset": None, "even": 0.0, "most": 10.0, "raise_at": 0.0, "clear_at": 0.0, "hold_s": 0.0,
+         "quiet_s": 0.0, "beds": "none", "bed_share": 0.7, "off_bed": None, "carer_px": 0.0}
 
 
 def pictures(count: int) -> np.ndarray:
@@ -281,7 +281,7 @@ def test_the_script_follows_a_growing_export_until_it_is_interrupted(tmp_path):
 
 @pytest.mark.parametrize(("spoil", "told"), [
     (lambda folder: (folder / "S1.txt").write_text("1 2 3\n"), "begins with '1 2 3'"),
-    (lambda folder: (folder / "rules.yaml").write_text("rules: {action: flying}\n"), "rules.even is missing"),
+    (lambda folder: (folder / "rules.yaml").write_text("rules: {action: flying}\n"), "rules.onset is missing"),
     (lambda folder: (folder / "best.pt").write_text("nothing"), "is no whole checkpoint"),
 ])
 def test_bad_input_of_the_script_is_one_sentence(tmp_path, spoil, told):

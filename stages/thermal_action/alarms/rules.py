@@ -1,6 +1,6 @@
 """From moments to alarms. Every rule is a parameter; each can be switched off.
 
-    evidence   of each person: how likely the watched action is, times how sure the detector is
+    evidence   of each person: how likely the watched action or its onset is, times how sure the detector is
     bed        who lies on a bed is no concern, be it one that annotators drew or one that the model sees; and what is called
                lying on a bed counts as well as far as no bed is there,
     carer      and neither is somebody beside whom another person stands
@@ -32,6 +32,7 @@ class Rules:
     """The section `rules`."""
 
     action: str
+    onset: str | None
     even: Share
     most: Seconds
     raise_at: Seconds
@@ -46,11 +47,15 @@ class Rules:
 
 def check_rules(rules: Rules, classes: Sequence[str], place: str | Path) -> None:
     """InputError, naming `place`, for rules about an action that the model does not know, or that contradict each other."""
-    for name, action in (("action", rules.action), ("off_bed", rules.off_bed)):
+    counted: dict[str | None, str] = {}
+    for name in ("action", "onset", "off_bed"):
+        action = getattr(rules, name)
         if action is not None and action not in classes:
             raise InputError(f"{place}: rules.{name} {action!r} is none of the classes ({', '.join(classes)}): choose one")
-    if rules.off_bed == rules.action:
-        raise InputError(f"{place}: rules.off_bed is rules.action, {rules.action!r}, which counts anyway: choose another or null")
+        if action is not None and action in counted:
+            raise InputError(f"{place}: rules.{name} is rules.{counted[action]}, {action!r}, which counts anyway: choose another"
+                             " or null")
+        counted[action] = name
     for low, high in (("clear_at", "raise_at"), ("raise_at", "most")):
         if getattr(rules, low) > getattr(rules, high):
             raise InputError(f"{place}: rules.{low} {getattr(rules, low)} must not be above rules.{high} {getattr(rules, high)}")
@@ -119,9 +124,9 @@ def evidence_of(moment: Moment, classes: Sequence[str], rules: Rules, beds: np.n
     """The largest evidence of a person whom no rule excuses, 0 to 1."""
     if not moment.persons:
         return 0.0
-    label = classes.index(rules.action)
     boxes = np.array([person.box for person in moment.persons])
-    likely = np.array([person.probabilities[label] for person in moment.persons])
+    likely = sum(np.array([person.probabilities[classes.index(name)] for person in moment.persons])
+                 for name in (rules.action, rules.onset) if name is not None)
     if rules.beds == "seen" or rules.beds == "drawn" and len(beds):
         on_bed = within(boxes, beds) if rules.beds == "drawn" else np.array([person.on_bed for person in moment.persons])
         if rules.off_bed is not None:
@@ -130,7 +135,7 @@ def evidence_of(moment: Moment, classes: Sequence[str], rules: Rules, beds: np.n
         likely[on_bed >= rules.bed_share] = 0
     evidence = likely * [person.score for person in moment.persons]
     if rules.carer_px:
-        evidence[accompanied(moment, boxes, label, rules.carer_px, size)] = 0
+        evidence[accompanied(moment, boxes, classes.index(rules.action), rules.carer_px, size)] = 0
     return float(evidence.max())
 
 
