@@ -28,7 +28,7 @@ SIZE = (40, 60)
 
 def rules(**changes) -> Rules:
     settings = {"action": "lying", "onset": None, "even": 0.4, "most": 10.0, "raise_at": 0.5, "clear_at": 0.3, "hold_s": 0.0,
-                "quiet_s": 0.0, "beds": "drawn", "bed_share": 0.7, "off_bed": None, "carer_px": 0.0}
+                "quiet_s": 0.0, "beds": "drawn", "bed_share": 0.7, "off_bed": None, "least_px": 0.0, "carer_px": 0.0}
     return Rules(**settings | changes)
 
 
@@ -141,6 +141,11 @@ def test_the_onset_counts_as_well():
     assert evidence(falls, onset="in bed") == pytest.approx(0.45) and evidence(falls) == pytest.approx(0.15)
 
 
+def test_who_is_too_small_to_be_somebody_who_lies_is_no_concern():
+    cat = person(0.9, (0.1, 0.1, 0.2, 0.3))  # 6 x 8 pixels
+    assert evidence(cat) == evidence(cat, least_px=10) == pytest.approx(0.9) and evidence(cat, least_px=10.1) == 0
+
+
 def test_a_carer_beside_takes_the_alarm_away():
     both = person(0.9), person(0.1, BESIDE)  # their middles are 10.5 pixels apart
     assert evidence(*both) == pytest.approx(0.9) == evidence(*both, carer_px=10) and evidence(*both, carer_px=11) < 0.2
@@ -248,7 +253,7 @@ def nights(project: Project) -> Project:
     project.set({"classes": CLASSES})
     document = {name: read_params(name, dict, ROOT / "pipelines/alarms/params.yaml") for name in ("rules", "alarms")}
     document["rules"] |= {"action": "lying", "onset": None, "off_bed": "in bed", "even": 0.4, "most": 5.0, "raise_at": 0.5,
-                          "clear_at": 0.3, "hold_s": 3.0}
+                          "clear_at": 0.3, "hold_s": 3.0, "least_px": 0.0}
     document["alarms"] |= {"bootstrap_samples": 100, "rate_per_day": 100.0}
     project.set(document)
     return project

@@ -39,7 +39,7 @@ MAC, SIZE, START = "02:00:1a:62:51:67", (16, 16), 1_760_000_000_000
 COLUMNS = {"ts": "TIMESTAMP", "frame_data": "VARCHAR(8192)", "width": "INT", "height": "INT", "frame_seq": "BIGINT"}
 PAYLOAD = PayloadFormat("base64", "zlib", "int16")
 RULES = {"action": "lying", "onset": None, "even": 0.0, "most": 10.0, "raise_at": 0.0, "clear_at": 0.0, "hold_s": 0.0,
-         "quiet_s": 0.0, "beds": "none", "bed_share": 0.7, "off_bed": None, "carer_px": 0.0}
+         "quiet_s": 0.0, "beds": "none", "bed_share": 0.7, "off_bed": None, "least_px": 0.0, "carer_px": 0.0}
 
 
 def pictures(count: int) -> np.ndarray:

@@ -2,8 +2,9 @@
 
     evidence   of each person: how likely the watched action or its onset is, times how sure the detector is
     bed        who lies on a bed is no concern, be it one that annotators drew or one that the model sees; and what is called
-               lying on a bed counts as well as far as no bed is there,
-    carer      and neither is somebody beside whom another person stands
+               lying on a bed counts as well as far as no bed is there;
+    size       nor is who is seen too small for somebody who lies, as a cat is,
+    carer      nor somebody beside whom another person stands
     smoothing  the evidence of the room is that of the person for whom it is largest; what it is above `even` adds up over the
                seconds, what it is below takes away, from 0 to `most` (a cumulative sum: Page, Biometrika 1954)
     alarm      the sum rose above `raise_at` and stayed above `clear_at` for `hold_s`; the next one not before `quiet_s` later
@@ -42,6 +43,7 @@ class Rules:
     beds: Literal["drawn", "seen", "none"]
     bed_share: Share
     off_bed: str | None
+    least_px: Annotated[float, Field(ge=0, le=200)]
     carer_px: Annotated[float, Field(ge=0, le=200)]
 
 
@@ -133,6 +135,7 @@ def evidence_of(moment: Moment, classes: Sequence[str], rules: Rules, beds: np.n
             other = classes.index(rules.off_bed)
             likely += (1 - on_bed) * [person.probabilities[other] for person in moment.persons]
         likely[on_bed >= rules.bed_share] = 0
+    likely[np.linalg.norm(sizes(boxes) * (size[1], size[0]), axis=1) < rules.least_px] = 0
     evidence = likely * [person.score for person in moment.persons]
     if rules.carer_px:
         evidence[accompanied(moment, boxes, classes.index(rules.action), rules.carer_px, size)] = 0
