@@ -1,4 +1,4 @@
-"""From moments to alarms. Every rule is a parameter; each can be switched off.
+"""From moments to alarms. Every rule is a parameter; those of who is no concern can be switched off.
 
     evidence   of each person: how likely the watched action or its onset is, times how sure the detector is
     bed        who lies on a bed is no concern, be it one that annotators drew or one that the model sees; and what is called
