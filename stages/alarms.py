@@ -1,6 +1,6 @@
 """Scores the alarms that a model and a set of rules raise in recordings of which all is known: simulated nights.
 
-in   predictions/*.jsonl (stages/predict.py), data/raw/timeline (what happened), data/raw/keyframes (where beds stand),
+in   predictions/*.jsonl (stages/predict.py), data/raw/timeline (what happened), data/raw/keyframes (where furniture stands),
      data/frames
 out  metrics/alarms.json         sensitivity, false alarms a sensor and day, delay: as the rules are set, with intervals over
                                  recordings, and at the rate that is wanted
@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from thermal_action import InputError
 from thermal_action.alarms import pictures, scores
-from thermal_action.alarms.beds import find_beds
 from thermal_action.alarms.events import Night, read_night
+from thermal_action.alarms.furniture import Furniture, find_furniture
 from thermal_action.alarms.rules import Accumulator, Rules, check_rules, raise_alarms
 from thermal_action.files import replacing_folder, write_json
 from thermal_action.moments import Moment, read_moments
@@ -43,12 +43,12 @@ class Alarms:
 
 @dataclass(frozen=True)
 class Watched:
-    """A night, what was predicted, the sums of evidence of it, and where beds stand [M, 4] in [0, 1]."""
+    """A night, what was predicted, the sums of evidence of it, and what stands in the room."""
 
     night: Night
     moments: list[Moment]
     totals: list[float]
-    beds: np.ndarray
+    furniture: Furniture
 
 
 def read_watched(path: Path, rules: Rules, classes: list[str]) -> Watched:
@@ -59,9 +59,9 @@ def read_watched(path: Path, rules: Rules, classes: list[str]) -> Watched:
     night = read_night(RAW / "timeline" / f"{name}.json", rules.action, moments[0].time, moments[-1].known)
     with Recording(FRAMES / f"{name}.h5") as recording:
         size = recording.height, recording.width
-    beds = find_beds(RAW / "keyframes" / f"{name}.jsonl", classes)
-    accumulator = Accumulator(rules, classes, beds, size)
-    return Watched(night, moments, [accumulator.take(moment) for moment in moments], beds)
+    furniture = find_furniture(RAW / "keyframes" / f"{name}.jsonl", classes)
+    accumulator = Accumulator(rules, classes, furniture, size)
+    return Watched(night, moments, [accumulator.take(moment) for moment in moments], furniture)
 
 
 def judge_all(nights: list[Watched], rules: Rules) -> list[scores.Outcome]:
@@ -84,7 +84,7 @@ def draw_failures(folder: Path, nights: list[Watched], outcomes: list[scores.Out
         trace = [(moment.time, value) for moment, value in zip(watched.moments, watched.totals, strict=True)]
         name = watched.night.recording
         pictures.draw_failure(folder / f"{rank:02d}_{name}_{time}.png", f"{name}: {what}", time, frame, nearest, classes,
-                              watched.beds, watched.night, trace, rules)
+                              watched.furniture, watched.night, trace, rules)
 
 
 def main() -> None:

@@ -12,9 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
-from thermal_action.alarms.beds import find_beds
+from thermal_action.alarms.furniture import Furniture, find_furniture
 from thermal_action.alarms.rules import Accumulator, Rules, check_rules
 from thermal_action.live.feeds import TABLE, Feed, TableFeed, TextFeed
 from thermal_action.live.follow import Follower
@@ -29,7 +27,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("model", type=Path)
     parser.add_argument("sensor", help="tdengine:<mac address>, or a .txt export that grows")
     parser.add_argument("--rules", type=Path, default=Path("pipelines/alarms/params.yaml"), help="file with a section `rules`")
-    parser.add_argument("--beds", type=Path, help="keyframe file of this sensor that says where beds stand; without it"
+    parser.add_argument("--beds", type=Path, help="keyframe file of this sensor that says where beds and chairs stand; without it"
                         " those count that the model sees")
     parser.add_argument("--every", type=int, default=6, help="look at every so many frames (default: 6, a second)")
     parser.add_argument("--score", type=float, default=0.2, help="persons whom the detector is less sure of are nobody")
@@ -62,10 +60,10 @@ def main() -> None:
     check_rules(rules, recognizer.classes, options.rules)
     if rules.beds == "drawn" and options.beds is None:
         rules = replace(rules, beds="seen")
-    beds = np.empty((0, 4)) if options.beds is None else find_beds(options.beds, recognizer.classes)
+    furniture = Furniture() if options.beds is None else find_furniture(options.beds, recognizer.classes)
     name, feed = open_feed(options, recognizer)
     observer = Observer(recognizer, name, Abstention(options.damaged, options.gap))
-    accumulator = Accumulator(rules, recognizer.classes, beds, recognizer.frame_size)
+    accumulator = Accumulator(rules, recognizer.classes, furniture, recognizer.frame_size)
     follower = Follower(feed, observer, accumulator, every=options.every, tell_moments=options.moments, silent_s=options.silent)
     for event in follower.events(stop=lambda: False, pause=lambda: time.sleep(options.poll)):
         print(json.dumps(event, ensure_ascii=False), flush=True)

@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT, Project
 from thermal_action import InputError
 from thermal_action.alarms.events import Event, Night, find_events, read_night
+from thermal_action.alarms.furniture import Furniture, find_furniture
 from thermal_action.alarms.rules import LONGEST_S, Accumulator, Alarm, Rules, evidence_of, raise_alarms, within
 from thermal_action.alarms.scores import at_rate, by_cause, by_scenario, curve, intervals, judge, summarise
 from thermal_action.keyframes import Annotation, Keyframe, write_keyframes
@@ -23,6 +24,7 @@ CLASSES = ["standing", "lying", "in bed"]
 LYING = 1
 FLOOR, BED, BESIDE = (0.1, 0.1, 0.3, 0.4), (0.6, 0.5, 0.9, 0.9), (0.3, 0.1, 0.45, 0.4)
 BEDS = np.array([[0.55, 0.45, 0.95, 0.95]])
+ONE_BED = Furniture(BEDS)
 SIZE = (40, 60)
 
 
@@ -46,7 +48,7 @@ def moments(*evidence: float | None, step_s: float = 1.0, ahead_ms: int = 0) -> 
 
 
 def totals(said: list[Moment], **changes) -> list[float]:
-    accumulator = Accumulator(rules(**changes), CLASSES, BEDS, SIZE)
+    accumulator = Accumulator(rules(**changes), CLASSES, ONE_BED, SIZE)
     return [accumulator.take(moment) for moment in said]
 
 
@@ -55,9 +57,9 @@ def alarms(*sums: float, ahead_ms: int = 0, **changes) -> list[Alarm]:
     return raise_alarms(moments(*sums, ahead_ms=ahead_ms), sums, rules(**changes))
 
 
-def evidence(*persons: Person, beds: np.ndarray = BEDS, beds_of: str = "drawn", **changes) -> float:
+def evidence(*persons: Person, furniture: Furniture = ONE_BED, beds_of: str = "drawn", **changes) -> float:
     moment = Moment("R", 0, 0, persons, tuple(range(len(persons))))
-    return evidence_of(moment, CLASSES, rules(**changes, beds=beds_of), beds, SIZE)
+    return evidence_of(moment, CLASSES, rules(**changes, beds=beds_of), furniture, SIZE)
 
 
 # rules
@@ -112,7 +114,7 @@ def test_where_nothing_is_said_all_stays_as_it_was():
 
 def test_who_lies_on_a_known_bed_is_no_concern():
     in_bed = person(0.9, BED)
-    assert evidence(in_bed) == 0 and evidence(in_bed, beds=np.empty((0, 4))) == pytest.approx(0.9)
+    assert evidence(in_bed) == 0 and evidence(in_bed, furniture=Furniture()) == pytest.approx(0.9)
     half = (0.4, 0.5, 0.7, 0.9)
     assert within(np.array([BED, FLOOR, half]), BEDS) == pytest.approx([1, 0, 0.5])
 
@@ -133,7 +135,32 @@ def test_what_is_called_lying_on_a_bed_counts_where_no_bed_is():
     assert evidence(lies(box=BED), off_bed="in bed") == 0
     # where nobody knows of beds, nobody can be off one
     assert evidence(lies(), off_bed="in bed", beds_of="none") == pytest.approx(0.3)
-    assert evidence(lies(), beds=np.empty((0, 4)), off_bed="in bed") == pytest.approx(0.3)
+    assert evidence(lies(), furniture=Furniture(), off_bed="in bed") == pytest.approx(0.3)
+
+
+def test_furniture_is_where_annotators_drew_it_most_often(tmp_path):
+    def drawn(number: int, *pieces: tuple[str, int, list[float]]) -> str:
+        furniture = [{"bbox": box, "category": "furniture", "subcategory": kind, "object_id": key} for kind, key, box in pieces]
+        return json.dumps({"data_id": "R", "mac_address": "02:00:00:00:00:01", "annotator_id": "a", "annotation_time": number,
+                           "data_time": 1000 * number, "annotations": furniture})
+
+    lines = [drawn(1, ("bed", 1, [0.3, 0.3, 0.2, 0.4]), ("chair", 2, [0.8, 0.8, 0.1, 0.1]), ("rug", 3, [0.5, 0.5, 0.1, 0.1])),
+             drawn(2, ("bed", 1, [0.3, 0.3, 0.2, 0.4]), ("couch", 4, [0.8, 0.1, 0.4, 0.2])),
+             drawn(3, ("bed", 1, [0.9, 0.9, 0.2, 0.2]))]
+    (tmp_path / "R.jsonl").write_text("\n".join(lines) + "\n")
+    furniture = find_furniture(tmp_path / "R.jsonl", CLASSES)
+    assert furniture.beds == pytest.approx(np.array([[0.2, 0.1, 0.4, 0.5], [0.6, 0.0, 1.0, 0.2]]))
+    assert furniture.seats == pytest.approx(np.array([[0.75, 0.75, 0.85, 0.85]]))
+
+
+def test_who_is_called_lying_on_a_chair_sits_there():
+    def lies(risk: float) -> Person:
+        return Person(FLOOR, 1.0, 0.0, np.array([0.1, risk, 0.9 - risk]))
+
+    half = Furniture(BEDS, np.array([[0.0, 0.1, 0.2, 0.5]]))  # of FLOOR
+    assert evidence(lies(0.1), furniture=half, off_bed="in bed") == pytest.approx(0.1 + 0.5 * 0.8)
+    assert evidence(lies(0.9), furniture=half, off_bed="in bed") == pytest.approx(0.9), "a chair excuses nobody who lies at risk"
+    assert evidence(lies(0.1), furniture=half, off_bed="in bed", beds_of="seen") == pytest.approx(0.9), "which is not drawn"
 
 
 def test_the_onset_counts_as_well():

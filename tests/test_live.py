@@ -22,6 +22,7 @@ from tdengine_server import TDengineServer
 from test_predict import INFO, put_model
 from test_streams import write_text
 from thermal_action import InputError
+from thermal_action.alarms.furniture import Furniture
 from thermal_action.alarms.rules import Accumulator, Rules
 from thermal_action.live.feeds import TableFeed, TextFeed
 from thermal_action.live.follow import Follower
@@ -206,7 +207,7 @@ def follow(tmp_path: Path, *readings, keyframe: float = 1.0, every: int = 1, **o
     recognizer = ThermalActionRecognizer(put_model(tmp_path / "best.pt", window=window), score=0.3)
     feed, now = Script(*readings), [0.0]
     observer = Observer(recognizer, "S1", Abstention(0.5, 6.0))
-    accumulator = Accumulator(Rules(**RULES | options.pop("rules", {})), SEVEN_ACTIONS, np.empty((0, 4)), SIZE)
+    accumulator = Accumulator(Rules(**RULES | options.pop("rules", {})), SEVEN_ACTIONS, Furniture(), SIZE)
     follower = Follower(feed, observer, accumulator, every=every, tell_moments=options.get("moments", False), silent_s=3.0)
     return list(follower.events(lambda: not feed.readings, lambda: now.__setitem__(0, now[0] + 1), lambda: now[0]))
 

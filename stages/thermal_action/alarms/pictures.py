@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from thermal_action.alarms.events import Night
+from thermal_action.alarms.furniture import Furniture
 from thermal_action.alarms.rules import Rules
 from thermal_action.charts import FOCUS, MODEL, OTHERS, picture, saved_figure
 from thermal_action.moments import Moment
@@ -32,13 +33,13 @@ def draw_curve(path: Path, points: Sequence[dict[str, float]], chosen: dict[str,
 
 
 def draw_failure(path: Path, title: str, time: int, frame: np.ndarray, moment: Moment, classes: Sequence[str],
-                 beds: np.ndarray, night: Night, trace: Sequence[tuple[int, float]], rules: Rules) -> None:
+                 furniture: Furniture, night: Night, trace: Sequence[tuple[int, float]], rules: Rules) -> None:
     """The frame [H, W] C at `time` with what was found in it, and the sum of evidence around it with what really happened."""
     height, width = frame.shape
     with saved_figure(path, 11, 3.9) as figure:
         thermal, line = figure.subplots(1, 2, width_ratios=[1.15, 1])
         thermal.imshow(frame, cmap="inferno", extent=(0, width, height, 0))
-        for x1, y1, x2, y2 in beds * (width, height, width, height):
+        for x1, y1, x2, y2 in np.vstack(furniture) * (width, height, width, height):
             thermal.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color="#b0b0b0", linestyle="--", linewidth=1)
         for person in moment.persons:
             x1, y1, x2, y2 = np.array(person.box) * (width, height, width, height)

@@ -2,7 +2,7 @@
 
     evidence   of each person: how likely the watched action or its onset is, times how sure the detector is
     bed        who lies on a bed is no concern, be it one that annotators drew or one that the model sees; and what is called
-               lying on a bed counts as well as far as no bed is there;
+               lying on a bed counts as well as far as no bed is there, nor a chair that annotators drew;
     size       nor is who is seen too small for somebody who lies, as a cat is,
     carer      nor somebody beside whom another person stands
     smoothing  the evidence of the room is that of the person for whom it is largest; what it is above `even` adds up over the
@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from thermal_action import InputError
+from thermal_action.alarms.furniture import Furniture
 from thermal_action.boxes import centres, overlap, sizes
 from thermal_action.moments import Moment
 from thermal_action.params import Field, section
@@ -77,12 +78,12 @@ class Alarm:
 class Accumulator:
     """The evidence of one sensor, added up; moments are taken in order.
 
-    classes: of the model. beds: boxes [M, 4] of drawn beds in [0, 1]. size: (H, W) of the picture in pixels.
+    classes: of the model. furniture: what is drawn. size: (H, W) of the picture in pixels.
     """
 
     rules: Rules
     classes: Sequence[str]
-    beds: np.ndarray
+    furniture: Furniture
     size: tuple[int, int]
     total: float = 0.0
     last: int | None = None  # time of the last moment, ms
@@ -91,7 +92,7 @@ class Accumulator:
         """The sum, in seconds of certainty; where nothing is said, all stays as it was."""
         if not moment.abstained:
             seconds = 0.0 if self.last is None else min((moment.time - self.last) / 1000, LONGEST_S)
-            evidence = evidence_of(moment, self.classes, self.rules, self.beds, self.size)
+            evidence = evidence_of(moment, self.classes, self.rules, self.furniture, self.size)
             self.total = min(max(self.total + seconds * (evidence - self.rules.even), 0.0), self.rules.most)
         self.last = moment.time
         return self.total
@@ -122,18 +123,19 @@ class Trigger:
         return Alarm(moment.recording, moment.known, self.since, total)
 
 
-def evidence_of(moment: Moment, classes: Sequence[str], rules: Rules, beds: np.ndarray, size: tuple[int, int]) -> float:
+def evidence_of(moment: Moment, classes: Sequence[str], rules: Rules, furniture: Furniture, size: tuple[int, int]) -> float:
     """The largest evidence of a person whom no rule excuses, 0 to 1."""
     if not moment.persons:
         return 0.0
     boxes = np.array([person.box for person in moment.persons])
     likely = sum(np.array([person.probabilities[classes.index(name)] for person in moment.persons])
                  for name in (rules.action, rules.onset) if name is not None)
-    if rules.beds == "seen" or rules.beds == "drawn" and len(beds):
-        on_bed = within(boxes, beds) if rules.beds == "drawn" else np.array([person.on_bed for person in moment.persons])
+    if rules.beds == "seen" or rules.beds == "drawn" and len(furniture.beds):
+        on_bed = within(boxes, furniture.beds) if rules.beds == "drawn" else np.array([each.on_bed for each in moment.persons])
         if rules.off_bed is not None:
+            on_any = np.maximum(on_bed, within(boxes, furniture.seats)) if rules.beds == "drawn" else on_bed
             other = classes.index(rules.off_bed)
-            likely += (1 - on_bed) * [person.probabilities[other] for person in moment.persons]
+            likely += (1 - on_any) * [person.probabilities[other] for person in moment.persons]
         likely[on_bed >= rules.bed_share] = 0
     likely[np.linalg.norm(sizes(boxes) * (size[1], size[0]), axis=1) < rules.least_px] = 0
     evidence = likely * [person.score for person in moment.persons]
@@ -142,9 +144,9 @@ def evidence_of(moment: Moment, classes: Sequence[str], rules: Rules, beds: np.n
     return float(evidence.max())
 
 
-def within(boxes: np.ndarray, beds: np.ndarray) -> np.ndarray:
-    """float [N]: the largest share of each box [N, 4] that one of the beds [M, 4] holds."""
-    shared = overlap(boxes[:, None], beds[None]).max(axis=1)
+def within(boxes: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+    """float [N]: the largest share of each box [N, 4] that one of the pieces [M, 4] holds; 0 where there is none."""
+    shared = overlap(boxes[:, None], pieces[None]).max(axis=1, initial=0)
     return shared / np.maximum(np.prod(sizes(boxes), axis=1), 1e-9)
 
 
