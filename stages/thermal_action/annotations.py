@@ -20,8 +20,6 @@ from thermal_action.windows import Windowing
 
 # furniture that one lies on, by its subcategory: it tells lying on the bed/couch from lying with risk
 BEDS = ("bed", "couch", "sofa")
-# and that one sits on
-SEATS = ("chair", "armchair")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from thermal_action.annotations import BEDS, SEATS
+from thermal_action.annotations import BEDS
 from thermal_action.keyframes import read_keyframes
+
+# furniture that one sits on, by its subcategory
+SEATS = ("chair", "armchair")
 
 
 class Furniture(NamedTuple):
