@@ -89,8 +89,9 @@ def read_experiments(folder: str, variants: list[str], all_commits: bool) -> lis
             warn(f"{entry['name']} is still running, or was killed")
             continue
         data = entry["data"] or {}
-        metrics = data.get("metrics", {}).get(f"{folder}metrics/evaluate.json", {}).get("data")
-        if not metrics:
+        try:
+            metrics = json.loads(ask("git", "show", f"{entry['rev']}:{folder}metrics/evaluate.json"))
+        except subprocess.CalledProcessError:
             warn(f"{entry['name']} has no {folder}metrics/evaluate.json")
             continue
         lock = YAML(typ="safe").load(ask("git", "show", f"{entry['rev']}:{folder}dvc.lock"))["stages"]

@@ -3,7 +3,9 @@ how it finds them, beside a classical way.
 
 in   models/best.pt, data/frames, data/annotations/{train,val}.json
 out  metrics/evaluate.json      scores of the model, the baselines and the forest, and the model's margin over them
+     metrics/summary.json       the few of them that `dvc exp show` and `dvc metrics diff` show
      metrics/results.md         the table of README
+     models/model_card.md       what the model is, was trained on, can and cannot
      metrics/predictions.csv    what each of them says of every person of the validation side
      metrics/plots/*.csv        tables behind the plots of dvc.yaml; all scores of everybody in scores.csv
      metrics/pictures/*.png     the same as pictures
@@ -22,28 +24,29 @@ from tqdm import tqdm
 from thermal_action import InputError, charts
 from thermal_action.annotations import read_windowing
 from thermal_action.dataset import ThermalActionDataset, collate_fn
-from thermal_action.files import replacing, replacing_folder, write_json
+from thermal_action.files import read_json, replacing_folder, write_json, write_text
 from thermal_action.models import ActionModel
 from thermal_action.params import Field, read_params, run, section
 from thermal_action.runtime import Runtime
 from thermal_action.scoring import baselines, components, reference, tables
 from thermal_action.scoring.baselines import find_persons
+from thermal_action.scoring.card import Trained, format_card, read_versions
 from thermal_action.scoring.classification import score_classification
 from thermal_action.scoring.finding import Found, summarise_finding
+from thermal_action.scoring.report import gather_metrics, summarise_metrics
 from thermal_action.scoring.tables import Persons, write_rows
 from thermal_action.training.checkpoints import load_model
 from thermal_action.training.engine import answer_in_boxes, choose_device
 from thermal_action.transforms import ThermalActionTransform
 
 MODEL, FRAMES, ANNOTATIONS, METRICS = Path("models/best.pt"), Path("data/frames"), Path("data/annotations"), Path("metrics")
+CARD, LOCK = Path("models/model_card.md"), Path("dvc.lock")
 # windows per forward pass: changes the memory needed, not a score
 BATCH = 8
 REFERENCE = "random_forest"
 COMPONENTS = "warm_components"
 # detections scored less than this change no score worth reading
 LEAST_SCORE = 0.02
-# scores of the others in evaluate.json; all of them are in plots/scores.csv
-SHORT = ("top1", "mean_class", "macro_f1", "focus_recall", "focus_precision")
 
 
 @section
@@ -119,32 +122,9 @@ def ask_rivals(train: ThermalActionDataset, val: ThermalActionDataset, seed: int
     }
 
 
-def gather_metrics(answers: dict[str, np.ndarray], summaries: dict[str, dict], persons: Persons, params: Evaluate) -> dict:
-    """The numbers that `dvc metrics diff` should show."""
-    model = summaries["model"]
-    rivals = {name: {score: summary[score] for score in SHORT if score in summary} for name, summary in summaries.items()
-              if name != "model"}
-    forest = {REFERENCE: rivals.pop(REFERENCE)}
-    draw = {"samples": params.bootstrap_samples, "level": params.confidence_level, "seed": params.seed}
-    intervals, margin = tables.compare(answers, summaries, "model", list(rivals), persons, **draw)
-    _, forest_margin = tables.compare(answers, summaries, "model", list(forest), persons, **draw)
-    metrics = {
-        "data": {"persons": len(persons.labels), "clips": len(np.unique(persons.places.keyframe)),
-                 "recordings": len(np.unique(persons.places.recording))},
-        "model": {name: value for name, value in model.items() if not name.startswith(("clip_", "focus_"))} | intervals,
-        "clip": {name.removeprefix("clip_"): value for name, value in model.items() if name.startswith("clip_")},
-        "baselines": rivals,
-        "reference": forest,
-        "margin": margin,
-        "margin_over_reference": forest_margin,
-    }
-    if persons.focus is not None:
-        metrics["focus"] = tables.summarise_focus(answers["model"], persons, params.confidence_level)
-    return metrics
-
-
 def write_plots(answer: np.ndarray, persons: Persons, summaries: dict[str, dict], found: dict[str, Found], metrics: dict,
-                params: Evaluate) -> None:
+                params: Evaluate) -> list[tables.Row]:
+    """Tables and pictures; returns the rows of recall per class."""
     level, bins = params.confidence_level, params.calibration_bins
     with replacing_folder(METRICS / "plots") as plots:
         write_rows(plots / "confusion.csv", tables.list_confusions(answer, persons))
@@ -163,10 +143,12 @@ def write_plots(answer: np.ndarray, persons: Persons, summaries: dict[str, dict]
         if found:
             charts.draw_finding(pictures / "finding.png", finding)
         charts.draw_scores(pictures / "scores.png", summaries, metrics["model"], level)
+    return recalls
 
 
 def main() -> None:
     params, runtime = read_params("evaluate", Evaluate), read_params("runtime", Runtime)
+    source = read_params("fetch", dict)["source"]
     device = choose_device(runtime.device)
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
@@ -179,17 +161,21 @@ def main() -> None:
     answer, found = ask_model(model, val, warm, device, runtime.workers)
     answers = {"model": answer, **ask_rivals(train, val, params.seed, runtime.threads or -1)}
     summaries = {name: tables.summarise(answer, persons, params.calibration_bins) for name, answer in answers.items()}
-    metrics = gather_metrics(answers, summaries, persons, params)
+    metrics = gather_metrics(answers, summaries, persons, reference=REFERENCE, samples=params.bootstrap_samples,
+                             level=params.confidence_level, seed=params.seed)
     if found:
         metrics["finding"] = {name: tables.present(summarise_finding(each, val.samples, len(val.classes), params.found_score))
                               for name, each in found.items()}
 
     write_rows(METRICS / "predictions.csv", tables.list_predictions(answers, "model", persons, val.samples))
-    write_plots(answers["model"], persons, summaries, found, metrics, params)
+    recalls = write_plots(answer, persons, summaries, found, metrics, params)
     write_json(METRICS / "evaluate.json", metrics)
+    write_json(METRICS / "summary.json", summarise_metrics(metrics))
     table = tables.format_scores(summaries, persons) + tables.format_finding(metrics.get("finding", {}))
-    with replacing(METRICS / "results.md") as temporary:
-        temporary.write_text(table, encoding="utf-8")
+    write_text(METRICS / "results.md", table)
+    trained = Trained(source, read_versions(LOCK, ("data/raw", str(FRAMES), str(ANNOTATIONS))),
+                      read_json(ANNOTATIONS / "dataset_info.json"), info, sum(weights.numel() for weights in model.parameters()))
+    write_text(CARD, format_card(trained, metrics, table, recalls, params.confidence_level))
     print(table)
     data, top1 = metrics["data"], 100 * metrics["model"]["top1"]
     print(f"evaluate: {data['persons']} persons in {data['clips']} windows of {data['recordings']} recordings; "

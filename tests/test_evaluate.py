@@ -96,6 +96,31 @@ def test_scores_tables_and_pictures_of_a_tiny_project(ready):
         assert int(row["support"]) == np.sum(labels == classes.index(row["class"]))
 
 
+def test_a_card_goes_with_the_model_and_few_numbers_with_the_experiment(ready):
+    """Else a teammate who gets models/best.pt alone would not know what it is, or `dvc exp show` would hide what matters."""
+    lock = {"stages": {"hdf5": {"cmd": "-", "outs": [{"path": "data/frames", "md5": "0123abcd.dir"}]}, "train": {"cmd": "-"}}}
+    (ready.folder / "dvc.lock").write_text(json.dumps(lock))
+    ready.run("evaluate")
+    card = (ready.folder / "models/model_card.md").read_text()
+    metrics = json.loads((ready.folder / "metrics/evaluate.json").read_text())
+    facts = {cells[0]: cells[1] for line in card.splitlines() if line.startswith("| ")
+             if len(cells := [cell.strip() for cell in line.strip("|").split("|")]) == 2}
+    assert facts["version of data/frames"] == "0123abcd.dir" and "version of data/raw" not in facts
+    assert facts["recordings"] == "source archive" and "simulated" not in card and facts["split"] == "by session, seed 42"
+    assert facts["scored on"].startswith(f"{metrics['data']['persons']} persons in {metrics['data']['clips']} windows")
+    assert (ready.folder / "metrics/results.md").read_text().strip() in card and "not a medical device" in card
+    low, high = (100 * metrics["model"][f"top1_{end}"] for end in ("low", "high"))
+    assert f"Top-1: {100 * metrics['model']['top1']:.1f} % (95 % interval over recordings {low:.1f} to {high:.1f})" in card
+    weak = {row["class"] for row in read_rows(ready.folder / "metrics/plots/per_class_recall.csv") if float(row["recall"]) < 0.5}
+    assert weak and all(f"{name} (" in card.split("names less than half")[1] for name in weak)
+
+    summary = json.loads((ready.folder / "metrics/summary.json").read_text())
+    assert summary.items() >= {"top1": metrics["model"]["top1"], "margin_top1": metrics["margin"]["top1"],
+                               "focus_recall": metrics["focus"]["recall"],
+                               "found_map50": metrics["finding"]["model"]["map50"]}.items()
+    assert len(summary) < 10
+
+
 def test_the_same_model_gives_the_same_files(ready, monkeypatch):
     monkeypatch.chdir(ready.folder)
     written = []
@@ -103,7 +128,7 @@ def test_the_same_model_gives_the_same_files(ready, monkeypatch):
         evaluate.main()
         files = sorted(path for path in (ready.folder / "metrics").rglob("*") if path.is_file())
         written.append({path.name: path.read_bytes() for path in files})
-    assert written[0] == written[1] and len(written[0]) == 15
+    assert written[0] == written[1] and len(written[0]) == 16
 
 
 def test_persons_of_a_clip_share_the_answer_of_a_model_that_labels_clips(ready, monkeypatch):

@@ -168,7 +168,7 @@ def test_an_experiment_that_is_still_running_is_left_out(monkeypatch, capsys):
     # until it ends it shows the numbers of the commit that it began at
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     experiments = import_module("experiments")
-    data = {"timestamp": None, "metrics": {"metrics/evaluate.json": {"data": {"model": {"top1": 1.0}}}}}
+    data = {"timestamp": None, "metrics": {"metrics/summary.json": {"data": {"top1": 1.0}}}}
     running = {"revs": [{"name": "v-s0", "rev": "0" * 40, "data": data}], "executor": {"state": "running"}}
     monkeypatch.setattr(experiments, "ask", lambda *_: json.dumps([{"experiments": None}, {"experiments": [running]}]))
     assert experiments.read_experiments("", [], all_commits=False) == []

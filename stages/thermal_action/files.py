@@ -56,9 +56,12 @@ def move_folder(source: Path, target: Path) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Sorted keys, two spaces, a newline at the end; ValueError for NaN or infinity."""
-    text = json.dumps(value, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False)
+    write_text(path, json.dumps(value, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
     with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_json(path: str | Path) -> Any:

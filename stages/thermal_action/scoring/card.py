@@ -1,0 +1,106 @@
+"""The card that goes with a model, after Mitchell et al. 2019, Model Cards for Model Reporting."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from thermal_action.scoring.tables import Row, align
+
+# recall under which an action is named as one that the model seldom finds
+WEAK = 0.5
+# recordings under which the card warns of chance
+FEW = 20
+TOO_FEW = "The side that it was scored on has few recordings: read the intervals."
+SIMULATED = "Its recordings were simulated: the scores compare models and promise nothing about a real room."
+TEMPLATE = """# Model card
+
+Written by `stages/evaluate.py` beside `best.pt`.
+
+{facts}
+
+## Scores
+
+{table}
+
+Top-1: {top1}. Over the best of the four baselines that never look at a person: {margins}.{few}
+
+Actions of which it names less than half: {weak}. Of these nobody was there to be scored: {unseen}.
+
+## Intended use
+
+To study and compare how actions are recognised in recordings of a ceiling-mounted thermal sensor like the one that it was trained
+on.{simulated}
+
+It is not a medical device, and nobody's safety may depend on it: it misses falls, and what it calls a fall may be none. Another
+sensor, mounting, room or group of people needs scores of its own first.
+
+## Use
+
+    python stages/predict.py models/best.pt RECORDING --out predictions
+
+or `ThermalActionRecognizer("models/best.pt")` in a program. The file loads with `weights_only=True`.
+"""
+
+
+def read_versions(lock: Path, folders: Sequence[str]) -> dict[str, str]:
+    """The hash of each folder in a dvc.lock; nothing where no stage there has written it yet, or DVC is not used."""
+    stages = YAML(typ="safe").load(lock)["stages"] if lock.exists() else {}
+    hashes = {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+    return {folder: hashes[folder] for folder in folders if folder in hashes}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a card says of a model: where its recordings come from, how they were split, what was trained and how it scored."""
+
+    source: str  # fetch.source
+    versions: Mapping[str, str]  # folder: its hash in dvc.lock
+    dataset: Mapping[str, Any]  # data/annotations/dataset_info.json
+    info: Mapping[str, Any]  # beside the weights
+    parameters: int
+
+    @property
+    def split(self) -> str:
+        fold = f", fold {self.dataset['fold']} of {self.dataset['folds']}" if self.dataset["folds"] else ""
+        return f"by {self.dataset['split_by']}{fold}, seed {self.dataset['seed']}"
+
+    def side(self, name: str) -> str:
+        side = self.dataset[name]
+        return f"{side['boxes']} persons in {side['images']} windows of {len(side['recordings'])} recordings"
+
+
+def format_card(trained: Trained, metrics: Mapping[str, Any], table: str, recalls: Sequence[Row], level: float) -> str:
+    """Markdown. metrics: as evaluate.json holds them, table: their Markdown, recalls: rows of `tables.list_recalls`."""
+    info, model = trained.info, metrics["model"]
+    window, training = info["window"], info["training"]
+    looks = (f"{window['length']} frames of {info['frame_size'][0]}x{info['frame_size'][1]} pixels in C, "
+             f"{window['sampling'].replace('_', ' ')}, keyframe at {window['keyframe']:g} of the window")
+    found = ", and where persons are" if "finding" in metrics else ""
+    rows = [["", ""], ["---", "---"],
+            ["network", f"{info['model']['name']}, head {info['model'].get('head', 'roi')}, {trained.parameters:,} parameters"],
+            ["sees", looks],
+            ["says", f"one of {len(info['classes'])} actions of every person{found}"],
+            ["recordings", f"source {trained.source}"],
+            *([f"version of {folder}", version] for folder, version in trained.versions.items()),
+            ["split", trained.split],
+            ["trained on", trained.side("train")],
+            ["scored on", trained.side("val")],
+            ["training", f"{training.get('epochs', '-')} epochs, seed {training.get('seed', '-')}, weights from "
+                         f"{training.get('init', {}).get('source', '-')}"]]
+    margins = [f"{heading} {100 * metrics['margin'][score]:+.1f} points{interval(metrics['margin'], score, level)}"
+               for score, heading in (("top1", "top-1"), ("mean_class", "mean-class accuracy"))]
+    weak = [f"{row['class']} ({100 * row['recall']:.0f} % of {row['support']})" for row in recalls if row["recall"] < WEAK]
+    unseen = [name for name in info["classes"] if name not in {row["class"] for row in recalls}]
+    return TEMPLATE.format(
+        facts="\n".join(align(rows)), table=table.strip(), top1=f"{100 * model['top1']:.1f} %{interval(model, 'top1', level)}",
+        margins="; ".join(margins), few=f" {TOO_FEW}" if metrics["data"]["recordings"] < FEW else "",
+        weak=", ".join(weak) or "none", unseen=", ".join(unseen) or "none",
+        simulated=f" {SIMULATED}" if trained.source == "simulator" else "")
+
+
+def interval(scores: Mapping[str, float], score: str, level: float) -> str:
+    low, high = scores.get(f"{score}_low"), scores.get(f"{score}_high")
+    return "" if low is None else f" ({100 * level:g} % interval over recordings {100 * low:.1f} to {100 * high:.1f})"
