@@ -3,25 +3,37 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
-STAMP := $(VENV)/installed
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes --requirement
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
-.PHONY: repro test test-slow setup
+.PHONY: repro test test-slow setup setup-tests lock
 .DELETE_ON_ERROR:
 
 repro: setup
 	PATH="$(BIN):$$PATH" $(BIN)/dvc repro
 
-test: setup
+test: setup-tests
 	$(BIN)/ruff check stages tests benchmarks
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-slow: setup
+test-slow: setup-tests
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -m slow
 
-setup: $(STAMP)
+setup: $(VENV)/installed
 
-# the stamp is written last: an interrupted installation is repeated
-$(STAMP): requirements.txt
+setup-tests: $(VENV)/installed-tests
+
+# the copy is written last: an interrupted installation is repeated
+$(VENV)/installed: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --requirement requirements.txt
-	cp requirements.txt $(STAMP)
+	$(INSTALL) requirements.txt
+	cp requirements.txt $@
+
+$(VENV)/installed-tests: $(VENV)/installed tests/requirements.txt
+	$(INSTALL) tests/requirements.txt
+	cp tests/requirements.txt $@
+
+# every version that requirements.in leads to, and the hashes of its files; --upgrade with `make lock UPGRADE=--upgrade`
+lock: setup-tests
+	$(LOCK) $(UPGRADE) requirements.in --output-file requirements.txt
+	$(LOCK) $(UPGRADE) tests/requirements.in --output-file tests/requirements.txt

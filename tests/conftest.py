@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from clones import ROOT, Clone, finished_repository, merge
 from tiny import SEVEN_ACTIONS, write_archive
 
-ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
@@ -26,7 +26,7 @@ class Project:
         self.set({"runtime": {"processes": 1, "workers": 0, "threads": 1, "device": "cpu"}})
 
     def set(self, changes: Mapping) -> None:
-        """Merges into params.yaml; a dict is merged key by key, everything else replaces."""
+        """Merges into params.yaml."""
         merge(self.params, changes)
         with open(self.folder / "params.yaml", "w") as file:
             YAML().dump(self.params, file)
@@ -44,14 +44,6 @@ class Project:
         assert process.returncode == code, process.stdout + process.stderr
         assert "Traceback" not in process.stderr
         return process.stderr.strip().splitlines()[-1]
-
-
-def merge(target: dict, changes: Mapping) -> None:
-    for key, value in changes.items():
-        if isinstance(value, Mapping) and isinstance(target.get(key), dict):
-            merge(target[key], value)
-        else:
-            target[key] = value
 
 
 def tiny(project: Project, archive: Path) -> Project:
@@ -89,6 +81,12 @@ def prepared(project: Project, prepared_data: Path) -> Project:
     """A tiny project with recordings and annotations, of its own."""
     shutil.copytree(prepared_data / "data", project.folder / "data")
     return tiny(project, prepared_data.parent / "archive")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A repository in which `dvc repro` has run and its result is committed; tests that change it take a copy."""
+    return finished_repository(tmp_path_factory.mktemp("finished") / "repository")
 
 
 @pytest.fixture(scope="session")

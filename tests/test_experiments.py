@@ -3,14 +3,11 @@
 import csv
 import json
 from importlib import import_module
-from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
-from ruamel.yaml import YAML
 
-from conftest import ROOT, merge
-from test_pipeline import SEVEN, TINY, Clone, tiny_repository
+from clones import ROOT, SEVEN, TINY, Clone, tiny_repository
 from thermal_action.files import file_sha256, read_json
 from tiny import write_archive
 
@@ -30,13 +27,6 @@ RECIPE = """# one epoch
 # the same once more by hand: the model of short-s0-f0
 SHORT = ["-S", "train.epochs=1", "-S", "train.lr=0.003", "-S", "train.seed=0", "-S", "coco.folds=2"]
 NAMES = ["short-s0-f0", "short-s0-f1", "short-s1-f0", "short-s1-f1"]
-
-
-def set_params(file: Path, changes: dict) -> None:
-    yaml = YAML()
-    params = yaml.load(file)
-    merge(params, changes)
-    yaml.dump(params, file)
 
 
 def list_names(clone: Clone) -> list[str]:
@@ -65,8 +55,8 @@ def swept(tmp_path_factory) -> Clone:
     """A repository in which a variant was trained with two seeds on both folds."""
     clone = tiny_repository(tmp_path_factory.mktemp("experiments") / "clone")
     for file in ("params.yaml", "pipelines/transfer/params.yaml"):
-        set_params(clone.folder / file, TINY)
-        set_params(clone.folder / file, {"validate": {"num_samples": 0}, "runtime": {"threads": 1}})
+        clone.set_params(TINY, file)
+        clone.set_params({"validate": {"num_samples": 0}, "runtime": {"threads": 1}}, file)
     (clone.folder / "variants.yaml").write_text(VARIANTS)
     (clone.folder / "short.txt").write_text(RECIPE)
     clone.commit("variants")
@@ -158,7 +148,7 @@ def test_training_on_simulation_and_then_on_recordings_is_one_experiment(swept):
     said, rows = compare(clone, "transfer", "--pipeline", "pipelines/transfer")
     assert "archive, split by session" in said and rows["transfer"][0] == "1"
 
-    set_params(clone.folder / "params.yaml", {"train": {"lr": 0.001}})
+    clone.set_params({"train": {"lr": 0.001}})
     stale = clone.run("dvc", "repro", "--dry", "pipelines/transfer/dvc.yaml")
     assert "Running stage 'train'" in stale and "Stage 'pipelines/transfer/dvc.yaml:hdf5' didn't change" in stale
     clone.run("git", "checkout", ".")
@@ -181,6 +171,6 @@ def test_experiments_of_one_name_with_other_parameters_are_refused(swept):
     said, rows = compare(swept, "short")
     assert "short, seed 1: 1 of 2 folds: left out" in said and rows["short"][0] == "1"
     swept.run("dvc", "exp", "apply", "short-s0-f0")
-    set_params(swept.folder / "params.yaml", {"train": {"lr": 0.5}})
+    swept.set_params({"train": {"lr": 0.5}})
     swept.run("dvc", "exp", "save", "--name", "short-s2-f0")
     assert "short-s2-f0 differ in more than train.seed and coco.fold" in compare(swept, "short", check=False)[0]

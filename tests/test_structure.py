@@ -6,9 +6,11 @@ After a change of dvc.yaml or params.yaml, `python tests/test_structure.py` copi
 import ast
 import copy
 import functools
+import importlib.metadata
 import io
 import operator
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,7 +109,7 @@ def test_transfer_is_the_root_pipeline_that_starts_from_its_model():
     expected = copy.deepcopy(PIPELINE)
     for stage in expected["stages"].values():
         stage["cmd"] = stage["cmd"].replace("stages/", "../../stages/")
-        stage["deps"] = [name.replace("stages/", "../../stages/") for name in stage["deps"]]
+        stage["deps"] = [name if name.startswith(("data/", "metrics/", "models/")) else f"../../{name}" for name in stage["deps"]]
     expected["stages"]["train"]["deps"].insert(0, PRETRAINED)
     assert PIPELINES[TRANSFER] == expected, "run python tests/test_structure.py"
 
@@ -175,6 +177,18 @@ def test_the_library_never_imports_a_stage_and_arrows_point_down():
         assert not [module for module in modules if module.startswith(high)], name
 
 
+@pytest.mark.parametrize("folder", ["", "tests/"])
+def test_the_environment_is_pinned_whole_and_by_hash_and_is_the_one_under_test(folder):
+    # else two machines train with unlike versions, or with a package that somebody put another file in place of
+    wanted = re.findall(r"^([\w.-]+)(?:\[\w+\])?==([\w.]+)$", (ROOT / f"{folder}requirements.in").read_text(), re.MULTILINE)
+    locked = re.split(r"^(?=[\w.-]+==)", (ROOT / f"{folder}requirements.txt").read_text(), flags=re.MULTILINE)[1:]
+    versions = dict(re.match(r"([\w.-]+)==([\w.]+)", block).groups() for block in locked)
+    assert len(wanted) > 5 and all("--hash=sha256:" in block for block in locked)
+    for name, version in wanted:
+        assert versions[name.replace(".", "-")] == version, f"{name}: `make lock`"
+        assert importlib.metadata.version(name).partition("+")[0] == version
+
+
 def test_readme_shows_the_table_that_the_pipeline_wrote():
     # the results of the commit, not of a memory: copy metrics/results.md into README after `make repro`
     assert (ROOT / "metrics/results.md").read_text().strip() in (ROOT / "README.md").read_text()
@@ -183,7 +197,7 @@ def test_readme_shows_the_table_that_the_pipeline_wrote():
 def copy_from_root() -> None:
     """Writes pipelines/transfer/{dvc,params}.yaml: the root's, but for its own heading, start and parameters."""
     heading = (TRANSFER / "dvc.yaml").read_text().partition("stages:\n")[0]
-    stages = (ROOT / "dvc.yaml").read_text().replace(" stages/", " ../../stages/")
+    stages = (ROOT / "dvc.yaml").read_text().replace(" stages/", " ../../stages/").replace("- requi", "- ../../requi")
     before, train, after = stages.partition("  train:\n")
     after = after.replace("    deps:\n", f"    deps:\n    - {PRETRAINED}\n", 1)
     yaml, text = YAML(), io.StringIO()
