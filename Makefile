@@ -27,6 +27,7 @@ setup-tests: $(VENV)/installed-tests
 $(VENV)/installed: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) requirements.txt
+	PATH="$(BIN):$$PATH" python .dvc/plots/offline.py
 	cp requirements.txt $@
 
 $(VENV)/installed-tests: $(VENV)/installed tests/requirements.txt

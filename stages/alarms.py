@@ -23,9 +23,10 @@ from thermal_action.alarms.furniture import Furniture, find_furniture
 from thermal_action.alarms.rules import Accumulator, Rules, check_rules, raise_alarms
 from thermal_action.files import replacing_folder, write_json
 from thermal_action.moments import Moment, read_moments
-from thermal_action.params import ActionNames, Field, read_params, run, section
+from thermal_action.params import ActionNames, Field, read_params, section
 from thermal_action.recordings import Recording
 from thermal_action.scoring.tables import present, write_rows
+from thermal_action.script import run
 from thermal_action.windows import nearest_frames
 
 PREDICTIONS, RAW, FRAMES, METRICS = Path("predictions"), Path("data/raw"), Path("data/frames"), Path("metrics")
@@ -116,4 +117,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, alone=True)

@@ -19,8 +19,9 @@ from thermal_action import InputError
 from thermal_action.annotations import image_id
 from thermal_action.files import read_json, replacing_folder, write_json
 from thermal_action.keyframes import Keyframe, read_keyframe_folder
-from thermal_action.params import ActionNames, Field, read_params, run, section
+from thermal_action.params import ActionNames, Field, read_params, section
 from thermal_action.recordings import Recording
+from thermal_action.script import run
 from thermal_action.segments import find_segments
 from thermal_action.splits import Split, SplitBy, Window, split_windows
 from thermal_action.windows import Windowing, nearest_frames
@@ -128,4 +129,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, alone=True)

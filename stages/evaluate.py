@@ -26,7 +26,7 @@ from thermal_action.annotations import read_windowing
 from thermal_action.dataset import ThermalActionDataset, collate_fn
 from thermal_action.files import read_json, replacing_folder, write_json, write_text
 from thermal_action.models import ActionModel
-from thermal_action.params import Field, read_params, run, section
+from thermal_action.params import Field, read_params, section
 from thermal_action.runtime import Runtime
 from thermal_action.scoring import baselines, components, reference, tables
 from thermal_action.scoring.baselines import find_persons
@@ -35,6 +35,7 @@ from thermal_action.scoring.classification import score_classification
 from thermal_action.scoring.finding import Found, summarise_finding
 from thermal_action.scoring.report import gather_metrics, summarise_metrics
 from thermal_action.scoring.tables import Persons, write_rows
+from thermal_action.script import run
 from thermal_action.training.checkpoints import load_model
 from thermal_action.training.engine import answer_in_boxes, choose_device
 from thermal_action.transforms import ThermalActionTransform
@@ -184,4 +185,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, alone=True)

@@ -25,7 +25,7 @@ from thermal_action.files import replacing
 from thermal_action.models import ActionModel
 from thermal_action.models.convolutions import absorb_normalisation, compute_by_frames
 from thermal_action.onnx_file import INFO_KEYS, KEY
-from thermal_action.params import run
+from thermal_action.script import run
 from thermal_action.training.checkpoints import load_model
 
 OPSET = 20

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from thermal_action.params import ActionNames, read_params, run
+from thermal_action.params import ActionNames, read_params
 from thermal_action.raw import RawStore, asked
+from thermal_action.script import run
 from thermal_action.sources.options import Fetch, Server
 
 RAW = Path("data/raw")
@@ -46,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, alone=True)

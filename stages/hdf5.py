@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from thermal_action import InputError
 from thermal_action.files import replacing_folder, write_json
-from thermal_action.params import Field, read_params, run, section
+from thermal_action.params import Field, read_params, section
 from thermal_action.raw import PayloadFormat, device_of, pages, read_page, read_query
 from thermal_action.recordings import write_recording
 from thermal_action.repair import RepairCounts, decode_frames
 from thermal_action.runtime import Runtime
+from thermal_action.script import run
 
 RAW, FRAMES = Path("data/raw"), Path("data/frames")
 
@@ -68,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, alone=True)

@@ -22,8 +22,9 @@ from tqdm import tqdm
 from thermal_action import InputError
 from thermal_action.live.feeds import EVER, TABLE, open_table
 from thermal_action.moments import Abstention, MomentWriter, observe_all, read_moments
-from thermal_action.params import read_params, run
+from thermal_action.params import read_params
 from thermal_action.recogniser import ThermalActionRecognizer
+from thermal_action.script import run
 from thermal_action.sources.options import Fetch, Server
 from thermal_action.streams import Stream, open_streams
 

@@ -23,9 +23,10 @@ from tqdm import tqdm
 from thermal_action import InputError
 from thermal_action.files import file_sha256, fingerprint, read_json, replacing_folder, write_json
 from thermal_action.models import ActionModel, build_model
-from thermal_action.params import read_params, run
+from thermal_action.params import read_params
 from thermal_action.pictures import draw_augmentations
 from thermal_action.runtime import Runtime
+from thermal_action.script import run
 from thermal_action.training.augmentation_examples import examples
 from thermal_action.training.checkpoints import save_model
 from thermal_action.training.distributed import Team, count_ranks, joined, launch
@@ -198,4 +199,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, alone=True)

@@ -19,8 +19,9 @@ from tqdm import tqdm
 from thermal_action import InputError, checks
 from thermal_action.annotations import Sample, read_annotations
 from thermal_action.files import read_json, replacing_folder, write_json
-from thermal_action.params import Field, read_params, run, section
+from thermal_action.params import Field, read_params, section
 from thermal_action.recordings import Recording
+from thermal_action.script import run
 from thermal_action.verdict import Limits, judge_annotations, judge_frames, judge_split
 from thermal_action.windows import Windowing
 
@@ -124,4 +125,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, alone=True)

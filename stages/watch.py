@@ -17,8 +17,9 @@ from thermal_action.alarms.rules import Accumulator, Rules, check_rules
 from thermal_action.live.feeds import TABLE, Feed, TableFeed, TextFeed
 from thermal_action.live.follow import Follower
 from thermal_action.moments import Abstention, Observer
-from thermal_action.params import read_params, run
+from thermal_action.params import read_params
 from thermal_action.recogniser import ThermalActionRecognizer
+from thermal_action.script import run
 from thermal_action.sources.options import Fetch, Server
 
 

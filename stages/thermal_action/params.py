@@ -6,8 +6,6 @@ brings along) checks types and ranges: `true` is no learning rate, an unknown ke
 
 import json
 import math
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar, dataclass_transform
 
@@ -19,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 
 from thermal_action import InputError
 
-__all__ = ["ActionNames", "Field", "read_params", "run", "section"]
+__all__ = ["ActionNames", "Field", "read_params", "section"]
 
 Kind = TypeVar("Kind")
 STRICT = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -90,15 +88,3 @@ def describe(problem: dict, place: str) -> str:
     if problem["type"] in ("missing", "missing_argument"):
         return f"{key} is missing: add it"
     return f"{key} = {json.dumps(problem['input'])}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
-
-
-def run(main: Callable[[], None]) -> None:
-    """Runs a stage script; bad input ends it with one sentence and exit code 2, Ctrl-C with 130."""
-    try:
-        main()
-    except InputError as error:
-        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(f"{Path(sys.argv[0]).name}: interrupted; what is complete was kept", file=sys.stderr)
-        sys.exit(130)

@@ -99,7 +99,7 @@ class Credentials:
         token, user, password = (os.environ.get(f"TDENGINE_{name}", "") for name in ("TOKEN", "USER", "PASSWORD"))
         if not token and not (user and password):
             raise InputError("TDengine needs credentials: set TDENGINE_USER and TDENGINE_PASSWORD, or TDENGINE_TOKEN, in "
-                             "the environment")
+                             "the environment, or get what others fetched with `dvc pull`")
         if any(not character.isprintable() for character in token + user + password):
             raise InputError("TDENGINE_USER, TDENGINE_PASSWORD or TDENGINE_TOKEN holds a control character (a newline at "
                              "its end?): set it again")
