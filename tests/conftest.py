@@ -16,6 +16,15 @@ from tiny import SEVEN_ACTIONS, write_archive
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=1, help="how often tests/test_surviving.py kills each stage")
+
+
+@pytest.fixture(scope="session")
+def kills(request: pytest.FixtureRequest) -> int:
+    return request.config.getoption("kills")
+
+
 class Project:
     """A folder with params.yaml in which the repository's stage scripts run as DVC would run them."""
 
