@@ -6,7 +6,9 @@ out  data/frames/<recording>.h5     frames [N, H, W] C, timestamps, frame_seqs, 
 run  python stages/hdf5.py
 """
 
+import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Literal
@@ -50,16 +52,26 @@ def convert_recording(recording: str, received: dict, mac_address: str, target: 
             "duplicate_frames": counts.duplicate_frames}
 
 
+def say_nothing() -> None:
+    """Of a worker, whose jobs give their errors back: h5py prints a traceback for every object of a file it cannot finish."""
+    sys.excepthook = sys.unraisablehook = lambda *_: None
+
+
 def main() -> None:
     params, runtime = read_params("hdf5", Hdf5), read_params("runtime", Runtime)
     query = read_query(RAW, read_params("fetch", dict))
-    with replacing_folder(FRAMES) as target, ProcessPoolExecutor(runtime.cores, mp_context=get_context("spawn")) as pool:
+    workers = ProcessPoolExecutor(runtime.cores, mp_context=get_context("spawn"), initializer=say_nothing)
+    with replacing_folder(FRAMES) as target, workers as pool:
         jobs = {pool.submit(convert_recording, recording, received, device_of(RAW, recording), target, params):
                 recording for recording, received in query["received"].items()}
         with tqdm(total=query["frames"], unit="frame", desc="hdf5") as bar:
             info = {}
             for job in as_completed(jobs):
-                info[jobs[job]] = job.result()
+                try:
+                    info[jobs[job]] = job.result()
+                except BrokenProcessPool:  # HDF5 crashes where it cannot write
+                    raise InputError(f"a process that wrote to {target} was ended by the system: see that the disk has space and"
+                                     " the machine memory, then run it again") from None
                 bar.update(info[jobs[job]]["total_frames"] + info[jobs[job]]["duplicate_frames"])
         write_json(target / "sensor_info.json", info)
     total = {key: sum(entry[key] for entry in info.values())

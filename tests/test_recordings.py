@@ -1,6 +1,7 @@
 """pytest tests/test_recordings.py - frames come back from disk as they were, in the same bytes wherever they were written."""
 
 import pickle
+import random
 
 import h5py
 import numpy as np
@@ -40,6 +41,27 @@ def test_the_same_frames_give_the_same_bytes(tmp_path):
     first = write(tmp_path / "R1.h5", iter(some_frames(100))).read_bytes()
     (tmp_path / "other").mkdir()
     assert first == write(tmp_path / "other" / "R1.h5", iter(some_frames(100))).read_bytes()
+
+
+@pytest.mark.parametrize("compression", ["gzip", "lzf", "none"])
+def test_a_bit_that_flipped_is_noticed_when_it_is_read(tmp_path, compression):
+    # a model would learn from it, or be scored on it: DVC trusts what is in its cache
+    frames = some_frames(150)
+    whole, places = write(tmp_path / "R1.h5", iter(frames), compression=compression).read_bytes(), random.Random(compression)
+    noticed = 0
+    for _ in range(300):
+        place, bit = places.randrange(len(whole)), places.randrange(8)
+        (tmp_path / "R1.h5").write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+        try:
+            with Recording(tmp_path / "R1.h5") as recording:
+                read = recording.read(slice(None)), recording.timestamps, recording.frame_seqs, recording.lost_pixels
+        except InputError as error:
+            assert str(tmp_path / "R1.h5") in str(error) and "dvc" in str(error)
+            noticed += 1
+        else:  # a part of the file that holds nothing
+            for number, column in enumerate([read[1], read[2], read[0], read[3]]):
+                assert np.array_equal(column, [frame[number] for frame in frames])
+    assert noticed > 200
 
 
 def test_an_interrupted_conversion_leaves_no_file(tmp_path):

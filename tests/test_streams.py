@@ -106,7 +106,7 @@ def test_times_that_go_backwards_are_refused(tmp_path):
 def test_a_torn_recording_is_refused_where_it_ends(tmp_path):
     path = write_hdf5(tmp_path / "R1.h5", pictures(500), times(500))
     path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(InputError, match=r"R1.h5 (is no whole HDF5 file|cannot be read behind frame)"):
+    with pytest.raises(InputError, match=r"R1.h5 (is no whole HDF5 file|cannot be read in its frames)"):
         read(path)
     text = write_text(tmp_path / "R2.txt", pictures(9), times(9))
     text.write_text(text.read_text()[:-8])

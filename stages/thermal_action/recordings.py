@@ -4,7 +4,8 @@
     corrupted [N] bool    lost_pixels [N] int32: how many pixels the frame had lost before repair
     attributes: sensor_id, mac_address, total_frames, corrupted_count, min_timestamp, max_timestamp
 
-The same frames give the same bytes: no clock, host or path inside.
+The same frames give the same bytes: no clock, host or path inside. All datasets have checksums: a bit that flipped is noticed when
+it is read.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from thermal_action import InputError
 from thermal_action.files import replacing
 
 CHUNK_FRAMES = 64
+CHUNK_ROWS = 8192
 
 
 def write_recording(path: str | Path, frames: Iterable[tuple[int, int, np.ndarray, int]], *, sensor_id: str, mac_address: str,
@@ -26,7 +28,7 @@ def write_recording(path: str | Path, frames: Iterable[tuple[int, int, np.ndarra
 
     ValueError when the times do not strictly increase.
     """
-    filters: dict = {"chunks": (CHUNK_FRAMES, height, width)}
+    filters: dict = {"chunks": (CHUNK_FRAMES, height, width), "fletcher32": True}
     if compression != "none":
         filters |= {"compression": compression, "shuffle": True}
     if compression == "gzip":
@@ -45,10 +47,10 @@ def write_recording(path: str | Path, frames: Iterable[tuple[int, int, np.ndarra
         if np.any(np.diff(times) <= 0):
             raise ValueError(f"times of {sensor_id} do not strictly increase")
         lost_pixels = np.array(lost_pixels, dtype=np.int32)
-        file.create_dataset("timestamps", data=times)
-        file.create_dataset("frame_seqs", data=np.array(sequences, dtype=np.int64))
-        file.create_dataset("lost_pixels", data=lost_pixels)
-        file.create_dataset("corrupted", data=lost_pixels > 0)
+        columns = {"timestamps": times, "frame_seqs": np.array(sequences, dtype=np.int64), "lost_pixels": lost_pixels,
+                   "corrupted": lost_pixels > 0}
+        for name, values in columns.items():
+            file.create_dataset(name, data=values, chunks=(min(total, CHUNK_ROWS),), fletcher32=True)
         file.attrs["sensor_id"], file.attrs["mac_address"] = sensor_id, mac_address
         file.attrs["total_frames"], file.attrs["corrupted_count"] = total, int((lost_pixels > 0).sum())
         file.attrs["min_timestamp"], file.attrs["max_timestamp"] = int(times[0]), int(times[-1])
@@ -81,58 +83,83 @@ class Recording:
             except FileNotFoundError:
                 raise InputError(f"{self.path} does not exist: run `dvc repro hdf5` or `dvc pull`") from None
             except OSError as error:
-                raise InputError(f"{self.path} is no whole HDF5 file ({str(error)[:80]}): delete it and run `dvc repro hdf5`"
-                                 " or `dvc pull`") from None
+                raise self.damaged("is no whole HDF5 file", error) from None
             missing = {"frames", "timestamps"} - set(file)
             if missing:
                 raise InputError(f"{self.path} has no dataset {missing.pop()!r}: it was not written by the hdf5 stage")
             self._file = file
         return self._file
 
+    def damaged(self, what: str, error: Exception) -> InputError:
+        return InputError(f"{self.path} {what} ({str(error)[:80]}): delete it and run `dvc repro hdf5` or `dvc pull`")
+
+    def attribute(self, name: str) -> str:
+        try:
+            return str(self.file.attrs[name])
+        except (OSError, KeyError, RuntimeError, UnicodeDecodeError) as error:
+            raise self.damaged(f"has no whole {name}", error) from None
+
+    def dataset(self, name: str) -> h5py.Dataset:
+        try:
+            return self.file[name]
+        except (OSError, KeyError, RuntimeError) as error:
+            raise self.damaged(f"has no whole {name}", error) from None
+
+    def stored(self, name: str, where: slice = slice(None)) -> np.ndarray:
+        """Of a dataset what stands at `where`; InputError when the file is damaged there."""
+        dataset = self.dataset(name)
+        try:
+            return dataset[where]
+        except OSError as error:
+            raise self.damaged(f"cannot be read in its {name}", error) from None
+
     @property
     def id(self) -> str:
-        return str(self.file.attrs["sensor_id"])
+        return self.attribute("sensor_id")
 
     @property
     def mac_address(self) -> str:
-        return str(self.file.attrs["mac_address"])
+        return self.attribute("mac_address")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.dataset("frames").shape
 
     @property
     def height(self) -> int:
-        return self.file["frames"].shape[1]
+        return self.shape[1]
 
     @property
     def width(self) -> int:
-        return self.file["frames"].shape[2]
+        return self.shape[2]
 
     @property
     def timestamps(self) -> np.ndarray:
-        return self.file["timestamps"][:]
+        return self.stored("timestamps")
 
     @property
     def frame_seqs(self) -> np.ndarray:
-        return self.file["frame_seqs"][:]
+        return self.stored("frame_seqs")
 
     @property
     def lost_pixels(self) -> np.ndarray:
-        return self.file["lost_pixels"][:]
+        return self.stored("lost_pixels")
 
     @property
     def corrupted(self) -> np.ndarray:
-        return self.file["corrupted"][:]
+        return self.stored("corrupted")
 
     def __len__(self) -> int:
-        return self.file["frames"].shape[0]
+        return self.shape[0]
 
     def read(self, indices: np.ndarray | slice) -> np.ndarray:
         """float32 [n, H, W] C of the frames at `indices`, in any order, repeats allowed."""
-        dataset = self.file["frames"]
         if isinstance(indices, slice):
-            return dataset[indices]
+            return self.stored("frames", indices)
         indices = np.asarray(indices)
         first = int(indices.min())
         # one contiguous read: HDF5's fancy indexing is slower than the few frames too many
-        return dataset[first : int(indices.max()) + 1][indices - first]
+        return self.stored("frames", slice(first, int(indices.max()) + 1))[indices - first]
 
     def close(self) -> None:
         if self._file is not None:

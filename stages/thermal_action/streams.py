@@ -82,8 +82,8 @@ def open_folder(path: Path, packet_px: int) -> list[Stream]:
 
 def open_hdf5(path: Path) -> Stream:
     with Recording(path) as recording:
-        if recording.file["frames"].ndim != 3 or len(recording) != len(recording.timestamps) or not len(recording):
-            raise InputError(f"{path} has frames {recording.file['frames'].shape} and {len(recording.timestamps)} times: it is no"
+        if len(recording.shape) != 3 or len(recording) != len(recording.timestamps) or not len(recording):
+            raise InputError(f"{path} has frames {recording.shape} and {len(recording.timestamps)} times: it is no"
                              " recording of the hdf5 stage")
         return Stream(path.stem, (recording.height, recording.width), len(recording), read_hdf5(path))
 
@@ -94,12 +94,8 @@ def read_hdf5(path: Path) -> Iterator[Frame]:
         lost = recording.lost_pixels if "lost_pixels" in recording.file else np.zeros(len(times), int)
         for start in range(0, len(times), CHUNK_FRAMES):
             part = slice(start, start + CHUNK_FRAMES)
-            try:
-                pictures = recording.read(part)
-            except OSError as error:
-                raise InputError(f"{path} cannot be read behind frame {start} ({str(error)[:80]}): it is torn; delete it and run"
-                                 " `dvc repro hdf5` or `dvc pull`") from None
-            yield from map(Frame, times[part].tolist(), pictures.astype(np.float32, copy=False), lost[part].tolist())
+            pictures = recording.read(part).astype(np.float32, copy=False)
+            yield from map(Frame, times[part].tolist(), pictures, lost[part].tolist())
 
 
 def open_raw(folder: Path, packet_px: int) -> Stream:
