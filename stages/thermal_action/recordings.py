@@ -4,8 +4,8 @@
     corrupted [N] bool    lost_pixels [N] int32: how many pixels the frame had lost before repair
     attributes: sensor_id, mac_address, total_frames, corrupted_count, min_timestamp, max_timestamp
 
-The same frames give the same bytes: no clock, host or path inside. All datasets have checksums: a bit that flipped is noticed when
-it is read.
+The same frames give the same bytes: no clock, host or path inside. All datasets have checksums, so that a bit that flipped is
+noticed when it is read.
 """
 
 from collections.abc import Iterable, Iterator
