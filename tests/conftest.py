@@ -8,12 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from ruamel.yaml import YAML
 
 from tiny import SEVEN_ACTIONS, write_archive
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# a few cases of each property, the same on every run; HYPOTHESIS_PROFILE=local tries 10,000 new ones (add --timeout 0)
+settings.register_profile("ci", max_examples=20, derandomize=True, deadline=None, database=None)
+settings.register_profile("local", max_examples=10_000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 class Project:
