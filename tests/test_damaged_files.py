@@ -3,7 +3,6 @@
 `HYPOTHESIS_PROFILE=local pytest --timeout 0 tests/test_damaged_files.py` tries 10,000 files of each kind.
 """
 
-import copy
 import datetime
 import json
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from ruamel.yaml import YAML
 from coco import Coco
 from evaluate import Evaluate
 from hdf5 import Hdf5
+from spoilt import DEEP, JSON_VALUES, changed, sentence_of, torn
 from thermal_action import InputError
 from thermal_action.files import read_json
 from thermal_action.keyframes import read_keyframes, write_keyframes
@@ -36,51 +36,6 @@ from validate import Validate
 ROOT = Path(__file__).resolve().parent.parent
 # a file is written anew for each case
 anew = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-LEAVES = st.one_of(
-    st.none(), st.booleans(), st.integers(-3, 3), st.sampled_from([1 << 63, -10**30, 10**400, 0.5, -1e-9, 1e300]),
-    st.floats(), st.sampled_from(["", "0", "a\nb", "\ud800", "../x", "true", "x" * 5000]), st.text("a0-{\u00e9", max_size=3))
-VALUES = st.recursive(LEAVES, lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.just("a"), inner)))
-DEEP = st.integers(900, 1100).map(lambda depth: "[" * depth + "]" * depth)
-
-
-def places(value: object, above: tuple = ()) -> list[tuple]:
-    """The way to everything in a document."""
-    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [above] * bool(above) + [place for key, child in children for place in places(child, (*above, key))]
-
-
-@st.composite
-def changed(draw, document: dict, values=VALUES) -> tuple[dict, tuple]:
-    """A document in which something is another value or gone, or something more is there; and where."""
-    document = copy.deepcopy(document)
-    *way, key = place = draw(st.sampled_from(places(document)))
-    parent = document
-    for step in way:
-        parent = parent[step]
-    how = draw(st.sampled_from(["change", "change", "remove", "add"]))
-    if how == "remove":
-        del parent[key]
-    elif how == "add" and isinstance(parent, dict):
-        parent["no_such_key"], place = draw(values), (*way, "no_such_key")
-    else:
-        parent[key] = draw(values)
-    return document, place
-
-
-def torn(whole: bytes) -> st.SearchStrategy[bytes]:
-    """Bytes that begin, end or go on wrongly."""
-    where = st.integers(0, len(whole))
-    spoilt = st.tuples(where, st.binary(min_size=1, max_size=3)).map(
-        lambda change: whole[: change[0]] + change[1] + whole[change[0] + len(change[1]) :])
-    return st.one_of(st.binary(max_size=60), where.map(lambda end: whole[:end]), spoilt)
-
-
-def sentence_of(refused: InputError, *parts: object) -> None:
-    """One line, short, that names the parts."""
-    said = str(refused)
-    assert all(str(part) in said for part in parts) and "\n" not in said and len(said) < 1000
-
 
 # keyframe files
 
@@ -154,7 +109,7 @@ def test_records_read_alike_however_they_are_joined(tmp_path, times, between):
 PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
 SECTIONS = {"classes": ActionNames, "fetch": Fetch, "hdf5": Hdf5, "window": Windowing, "coco": Coco, "validate": Validate,
             "model": Model, "train": Train, "evaluate": Evaluate, "server": Server, "runtime": Runtime}
-YAML_VALUES = st.one_of(VALUES.filter(lambda value: "\\ud800" not in json.dumps(value)),
+YAML_VALUES = st.one_of(JSON_VALUES.filter(lambda value: "\\ud800" not in json.dumps(value)),
                         st.dates(datetime.date(1900, 1, 1)), st.datetimes(datetime.datetime(1900, 1, 1)), st.binary(max_size=3))
 
 
