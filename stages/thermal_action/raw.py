@@ -26,7 +26,7 @@ import numpy as np
 
 from thermal_action import InputError
 from thermal_action.files import fingerprint, move_folder, read_json, replacing, write_json
-from thermal_action.keyframes import Keyframe, write_keyframes
+from thermal_action.keyframes import RECORDING_ID, Keyframe, write_keyframes
 
 # int16 payloads count tenths of a kelvin
 KELVIN_OFFSET = 273.15
@@ -244,7 +244,13 @@ def read_query(raw_dir: str | Path, fetch: dict) -> dict:
         raise InputError(f"{path} is missing, so {raw_dir} holds no complete fetch: run `dvc repro fetch` (it goes on where it "
                          "stopped) or `dvc pull`")
     query = read_json(path)
-    wanted, got = asked(fetch), query["asked"]["fetch"]
+    try:
+        wanted, got, recordings = asked(fetch), dict(query["asked"]["fetch"]), list(query["received"])
+    except (KeyError, TypeError, ValueError):
+        recordings = [""]
+    # they name files: what somebody pulls must not write elsewhere
+    if not all(RECORDING_ID.fullmatch(name) for name in recordings):
+        raise InputError(f"{path} is no record of a fetch: run `dvc repro --force --single-item fetch`")
     different = sorted(key for key in wanted.keys() | got.keys() if wanted.get(key) != got.get(key))
     if different:
         raise InputError(f"{path} was fetched with another `fetch` section (different: {', '.join(different)}): run "

@@ -83,9 +83,9 @@ class Recording:
             except OSError as error:
                 raise InputError(f"{self.path} is no whole HDF5 file ({str(error)[:80]}): delete it and run `dvc repro hdf5`"
                                  " or `dvc pull`") from None
-            missing = {"frames", "timestamps"} - set(file)
-            if missing:
-                raise InputError(f"{self.path} has no dataset {missing.pop()!r}: it was not written by the hdf5 stage")
+            for name in ("frames", "timestamps"):
+                if not isinstance(file.get(name), h5py.Dataset) or file[name].dtype.kind not in "fiu":
+                    raise InputError(f"{self.path} has no dataset {name!r} of numbers: it was not written by the hdf5 stage")
             self._file = file
         return self._file
 
