@@ -1,6 +1,6 @@
 """pytest tests/test_properties.py - what holds for every window, box, split and packet, not only for those somebody thought of.
 
-`HYPOTHESIS_PROFILE=local pytest --timeout 0 tests/test_properties.py` tries 10,000 cases of each.
+`HYPOTHESIS_PROFILE=local pytest --timeout 0 tests/test_properties.py` tries 1,000 new cases of each.
 """
 
 import json
@@ -74,8 +74,10 @@ def test_centre_and_size_give_the_corners_back(box):
     assert corners([*centres(box), *sizes(box)]) == pytest.approx(box, abs=1e-6)
 
 
-EDGES = st.tuples(st.floats(-OVERSHOOT, 1 + OVERSHOOT), st.one_of(st.floats(0, 1), st.floats(0, 1e-5))).map(
-    lambda edge: (edge[0], min(edge[0] + edge[1], 1 + OVERSHOOT)))
+# a little less than a box may stick out, since centre and size round
+LOWEST, HIGHEST = -0.999 * OVERSHOOT, 1 + 0.999 * OVERSHOOT
+EDGES = st.tuples(st.floats(LOWEST, HIGHEST), st.one_of(st.floats(0, 1), st.floats(0, 1e-5))).map(
+    lambda edge: (edge[0], min(sum(edge), HIGHEST)))
 
 
 @given(EDGES, EDGES)
@@ -250,8 +252,8 @@ def sides(result) -> tuple[set[str], ...]:
     return set(result.train), set(result.val), set(result.purged)
 
 
-# 2000 candidates are weighed for a split: a tenth of the cases takes as long as all of another property
-@settings(max_examples=max(settings().max_examples // 10, 20))
+# 2000 candidates are weighed for a split: a fifth of the cases takes as long as all of another property
+@settings(max_examples=max(settings().max_examples // 5, 20))
 @given(recorded(), st.sampled_from(["session", "recording", "time", "keyframe"]), st.floats(0.01, 0.99), st.integers(0, 2**32),
        st.floats(0, 1000), st.floats(1, 1000), st.randoms(use_true_random=False))
 def test_no_split_shares_a_frame_or_loses_a_keyframe_or_depends_on_the_order(recorded, by, val_fraction, seed, gap_s, block_s,
@@ -272,7 +274,7 @@ def test_no_split_shares_a_frame_or_loses_a_keyframe_or_depends_on_the_order(rec
     assert sides(split_windows(other, **chosen | {"by": "given"}, given=given_split)) == (*map(set, given_split.values()), set())
 
 
-@settings(max_examples=max(settings().max_examples // 10, 20))
+@settings(max_examples=max(settings().max_examples // 5, 20))
 @given(recorded(), st.sampled_from(["session", "recording", "time", "keyframe"]), st.integers(2, 5), st.integers(0, 2**32))
 def test_folds_let_every_keyframe_validate_once_and_share_no_frame(recorded, by, folds, seed):
     windows, spans = recorded

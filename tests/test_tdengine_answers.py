@@ -1,6 +1,6 @@
 """pytest tests/test_tdengine_answers.py - whatever a server answers, a fetch brings the frames that are there, or one sentence.
 
-`HYPOTHESIS_PROFILE=local pytest --timeout 0 tests/test_tdengine_answers.py` tries 10,000 answers of each kind.
+`HYPOTHESIS_PROFILE=local pytest --timeout 0 tests/test_tdengine_answers.py` tries 1,000 new answers of each kind.
 """
 
 import copy
