@@ -117,9 +117,9 @@ class SensorTable:
             page = self._keys(f"{self.ts}<={until}", " desc", limit - len(keys))
             if not page:
                 break
-            self._check_asked(page[0][0] <= until and len(page) <= limit - len(keys))
+            self._check_asked(page[0][0] <= until)
             keys += page
-        return self._ascending(keys[::-1])
+        return self._neighbours(keys[::-1], limit)
 
     def keys_after(self, time: int, limit: int) -> list[tuple[int, int]]:
         """The first `limit` frames after `time` (ticks), ascending."""
@@ -129,9 +129,9 @@ class SensorTable:
             page = self._keys(f"{self.ts}>{after}", "", limit - len(keys))
             if not page:
                 break
-            self._check_asked(page[0][0] > after and len(page) <= limit - len(keys))
+            self._check_asked(page[0][0] > after)
             keys += page
-        return self._ascending(keys)
+        return self._neighbours(keys, limit)
 
     def count(self, after: int, until: int, expected: int) -> int:
         """COUNT(*) of the frames with after < time <= until; an empty answer is not believed where some are expected."""
@@ -166,6 +166,11 @@ class SensorTable:
         if any(len(row) != width for row in rows):
             raise InputError(f"table {self.name}: a row has not the {width} columns asked for: see that no proxy changes answers")
         return [with_absent(row, names) for row in rows] if None in names else rows
+
+    def _neighbours(self, keys: list[tuple[int, int]], limit: int) -> list[tuple[int, int]]:
+        self._ascending(keys)
+        self._check_asked(len(keys) <= limit)
+        return keys
 
     def _check_asked(self, asked: bool) -> None:
         if not asked:
