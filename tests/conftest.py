@@ -8,12 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from ruamel.yaml import YAML
 
 from clones import ROOT, Clone, finished_repository, merge
 from tiny import SEVEN_ACTIONS, write_archive
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# 20 cases of each property, the same on every run; with HYPOTHESIS_PROFILE=local 1,000 new ones, 10,000 and more of all
+settings.register_profile("ci", max_examples=20, derandomize=True, deadline=None, database=None)
+settings.register_profile("local", max_examples=1_000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

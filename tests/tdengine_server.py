@@ -18,6 +18,7 @@ import threading
 import time
 import zlib
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -94,6 +95,7 @@ class Fault:
                  a proxy's page with status 200; a 302; {"code":0} without data; unknown keys in the answer
     swap, repeat, other
                  two rows exchanged; a row twice; a row with another time
+    change       whatever `change` makes of a perfect answer
     """
 
     kind: str
@@ -108,6 +110,7 @@ class Fault:
     part: str = "body"
     delay_s: float = 0.0
     pieces: int = 50
+    change: Callable[[bytes], bytes] | None = None
 
     @property
     def before_the_table(self) -> bool:
@@ -364,7 +367,7 @@ class Handler(BaseHTTPRequestHandler):
         if stand_in.row_limit is not None:
             rows = rows[:stand_in.row_limit]
         body = self.body(columns, disturbed(rows, fault), extra=fault is not None and fault.kind == "extra")
-        self.send_body(200, body, fault)
+        self.send_body(200, fault.change(body) if fault and fault.change else body, fault)
 
     def check_request(self, sql: str) -> None:
         """Address and authorization, in the order in which the servers look at them."""

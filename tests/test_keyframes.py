@@ -61,6 +61,13 @@ def test_indented_records_and_unknown_fields_are_read(tmp_path):
     assert len(read_keyframes(path, CLASSES)) == 2
 
 
+def test_a_device_is_one_however_its_address_is_written(tmp_path):
+    # as two devices its recordings would share frames across the split, and nobody would see it
+    path = tmp_path / "R1.json"
+    path.write_text(json.dumps(record(mac_address=MAC.upper())) + json.dumps(record(TIME + 1)))
+    assert [each.mac_address for each in read_keyframes(path, CLASSES)] == [MAC, MAC]
+
+
 def test_written_keyframes_are_read_back_the_same_and_give_the_same_bytes(tmp_path):
     path = tmp_path / "R1.json"
     path.write_text(json.dumps(record()) + json.dumps(record(TIME + 1, annotations=[])))

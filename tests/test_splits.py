@@ -93,6 +93,8 @@ def test_a_given_split_is_taken_as_it_is_or_refused():
         split("given", windows, spans, given=None)
     with pytest.raises(InputError, match="leaves out"):
         split("given", windows, spans, given={"train": ids[:2], "val": ids[3:]})
+    with pytest.raises(InputError, match=f"{ids[2]} on both sides"):
+        split("given", windows, spans, given={"train": ids[:3], "val": ids[2:]})
     with pytest.raises(InputError, match="nobody_1"):
         split("given", windows, spans, given={"train": ids, "val": ["nobody_1"]})
 

@@ -4,14 +4,18 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from thermal_action import InputError
+from thermal_action import InputError, shown
+
+# parameters of an address that let whoever reads it in: signatures, tokens, keys
+SECRET = re.compile(r"sig|token|key|secret|passw|credential|auth", re.IGNORECASE)
 
 
 @contextmanager
@@ -91,7 +95,7 @@ def read_json(path: str | Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: run the stage that writes it (`dvc repro`), or `dvc pull`") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, thousands of brackets
         raise InputError(f"{path} is not JSON ({error}): delete it and run the stage that writes it again") from None
 
 
@@ -126,7 +130,25 @@ def is_web_page(path: str | Path) -> bool:
 
 
 def is_url(location: str) -> bool:
-    return urlsplit(location).scheme in ("http", "https")
+    return location.lower().startswith(("http://", "https://"))
+
+
+def check_url(url: str, sha256: str | None, *, parameter: str) -> None:
+    """InputError for an address that is none, that holds a secret, or that comes without a checksum.
+
+    parameter: name of the address in params.yaml, which Git, dvc.lock and query.json keep for everybody to read.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half of an IPv6 address
+        raise InputError(f"{parameter} begins as a URL, but is none: correct it") from None
+    secret = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True) if SECRET.search(name)]
+    if "@" in parts.netloc or secret:
+        what = shown(secret[0]) if secret else "a user or password"
+        raise InputError(f"{parameter} holds {what}, which Git and dvc.lock would keep for everybody to read: put user and "
+                         "password into ~/.netrc, or download the file and give its path")
+    if sha256 is None:
+        raise InputError(f"{parameter} {url} is a URL: give its checksum in {parameter.rpartition('.')[0]}.sha256")
 
 
 def download(url: str, path: Path, sha256: str, *, parameter: str) -> Path:
@@ -143,7 +165,8 @@ def download(url: str, path: Path, sha256: str, *, parameter: str) -> Path:
     try:
         with replacing(path) as temporary, requests.get(url, stream=True, timeout=(5, 60)) as response:
             response.raise_for_status()
-            size = int(response.headers.get("Content-Length", 0)) or None
+            size = response.headers.get("Content-Length", "")
+            size = int(size) if size.isdecimal() else None
             bar = tqdm(total=size, desc=Path(urlsplit(url).path).name, unit="B", unit_scale=True, leave=False, disable=None)
             with bar, open(temporary, "wb") as file:
                 for block in response.iter_content(1 << 20):

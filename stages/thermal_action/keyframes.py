@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from thermal_action import InputError
+from thermal_action import InputError, shown
 from thermal_action.files import replacing
 
 CATEGORIES = ("person", "furniture", "object", "building", "environment", "appliance")
@@ -15,6 +15,8 @@ MAC_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 RECORDING_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 # annotation tools let a box stick out by a fraction of a pixel: that much is cut off, more is refused
 OVERSHOOT = 0.01
+# of the sides of a box; a smaller one is empty in float32, in which boxes are computed
+SMALLEST = 1e-6
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Keyframe:
-    """The boxes of one frame; times in ms since 1970 (UTC)."""
+    """The boxes of one frame; times in ms since 1970 (UTC), mac_address in lower case."""
 
     data_id: str
     mac_address: str
@@ -91,15 +93,18 @@ def parse_keyframe(record: object, classes: Sequence[str], place: str) -> Keyfra
         raise InputError(f"{place}: a {type(record).__name__} where an object with data_id and annotations is expected")
     data_id = take(record, "data_id", str, place)
     if not RECORDING_ID.fullmatch(data_id):
-        raise InputError(f"{place}: data_id {data_id!r} is no recording name: use letters, digits, '_', '-' and '.'")
+        raise InputError(f"{place}: data_id {shown(data_id)} is no recording name: use letters, digits, '_', '-' and '.'")
     mac_address = take(record, "mac_address", str, place)
     if not MAC_ADDRESS.fullmatch(mac_address):
-        raise InputError(f"{place}: mac_address {mac_address!r} is not six hex pairs joined by ':'")
+        raise InputError(f"{place}: mac_address {shown(mac_address)} is not six hex pairs joined by ':'")
+    annotator_id = record.get("annotator_id", "")
+    if isinstance(annotator_id, (list, dict)):
+        raise InputError(f"{place}: annotator_id is {shown(annotator_id)}, expected text or a number")
     annotations = take(record, "annotations", list, place)
     return Keyframe(
         data_id=data_id,
-        mac_address=mac_address,
-        annotator_id=str(record.get("annotator_id", "")),
+        mac_address=mac_address.lower(),  # one device must not look like two: the split would let it stand on both sides
+        annotator_id=str(annotator_id),
         annotation_time=take(record, "annotation_time", int, place) if "annotation_time" in record else 0,
         data_time=take_time(record, place),
         annotations=tuple(parse_annotation(annotation, classes, f"{place}, annotation {index}")
@@ -108,12 +113,16 @@ def parse_keyframe(record: object, classes: Sequence[str], place: str) -> Keyfra
 
 
 def take(record: dict, key: str, kind: type, place: str):
-    """The field `key`, which must be there and of type `kind` (true is no number)."""
+    """The field `key`, which must be there and of type `kind` (true is no number), and fit into the files of later stages."""
     if key not in record:
         raise InputError(f"{place}: the field {key} is missing")
     value = record[key]
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise InputError(f"{place}: {key} is {value!r}, expected {kind.__name__}")
+        raise InputError(f"{place}: {key} is {shown(value)}, expected {kind.__name__}")
+    if kind is int and not -1 << 63 <= value < 1 << 63:
+        raise InputError(f"{place}: {key} is {shown(value)}, more than 64 bits hold")
+    if kind is str and any("\ud800" <= character <= "\udfff" for character in value):
+        raise InputError(f"{place}: {key} is {shown(value)}, which holds half a character: export the keyframe file again")
     return value
 
 
@@ -129,17 +138,17 @@ def parse_annotation(record: object, classes: Sequence[str], place: str) -> Anno
         raise InputError(f"{place}: a {type(record).__name__} where an object with bbox and category is expected")
     category = take(record, "category", str, place)
     if category not in CATEGORIES:
-        raise InputError(f"{place}: category {category!r} is none of {', '.join(CATEGORIES)}")
+        raise InputError(f"{place}: category {shown(category)} is none of {', '.join(CATEGORIES)}")
     subcategory = take(record, "subcategory", str, place)
     if category == "person" and subcategory not in classes:
-        raise InputError(f"{place}: subcategory {subcategory!r} is no action of `classes` in params.yaml: "
+        raise InputError(f"{place}: subcategory {shown(subcategory)} is no action of `classes` in params.yaml: "
                          "correct the record or add the class")
     obscured = record.get("attribute_obscured")
     if obscured not in OBSCURED:
-        raise InputError(f"{place}: attribute_obscured is {obscured!r}, expected 0%, 25%, 50%, 75% or null")
+        raise InputError(f"{place}: attribute_obscured is {shown(obscured)}, expected 0%, 25%, 50%, 75% or null")
     residual = record.get("attribute_heat_residual")
     if residual not in ("yes", "no", None):
-        raise InputError(f"{place}: attribute_heat_residual is {residual!r}, expected yes, no or null")
+        raise InputError(f"{place}: attribute_heat_residual is {shown(residual)}, expected yes, no or null")
     return Annotation(parse_box(take(record, "bbox", list, place), place), category, subcategory, obscured, residual,
                       take(record, "object_id", int, place))
 
@@ -148,12 +157,12 @@ def parse_box(bbox: list, place: str) -> tuple[float, float, float, float]:
     numbers = [value for value in bbox if isinstance(value, (int, float)) and not isinstance(value, bool)]
     # compared as they are, since an integer may be too large for a float; NaN compares false
     if len(bbox) != 4 or len(numbers) != 4 or not all(-1e9 < value < 1e9 for value in numbers):
-        raise InputError(f"{place}: bbox {bbox} is not four finite numbers [cx, cy, w, h]")
+        raise InputError(f"{place}: bbox {shown(bbox)} is not four finite numbers [cx, cy, w, h]")
     cx, cy, w, h = map(float, bbox)
-    if w <= 0 or h <= 0:
-        raise InputError(f"{place}: bbox {bbox} is empty: width and height must be above 0")
     if min(cx - w / 2, cy - h / 2) < -OVERSHOOT or max(cx + w / 2, cy + h / 2) > 1 + OVERSHOOT:
         raise InputError(f"{place}: bbox {bbox} leaves the frame: [cx, cy, w, h] must lie in [0, 1]")
+    if any(min(middle + side / 2, 1) - max(middle - side / 2, 0) < SMALLEST for middle, side in ((cx, w), (cy, h))):
+        raise InputError(f"{place}: bbox {bbox} is empty: width and height in the frame must be above 0")
     return cx, cy, w, h
 
 

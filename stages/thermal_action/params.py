@@ -15,11 +15,13 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from thermal_action import InputError
+from thermal_action import InputError, shown
 
 __all__ = ["ActionNames", "Field", "read_params", "section"]
 
 Kind = TypeVar("Kind")
+# wrong parameters that a sentence names
+NAMED = 3
 STRICT = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -47,8 +49,8 @@ def read_params(name: str, kind: type[Kind], file: str | Path = "params.yaml") -
         document = YAML(typ="safe").load(file)
     except FileNotFoundError:
         raise InputError(f"{file} does not exist: run the stage from the repository's root") from None
-    except YAMLError as error:
-        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    except (YAMLError, ValueError, LookupError, RecursionError) as error:  # all but the first: no date, no number, too deep
+        raise InputError(f"{file} is not YAML: {' '.join(str(error).split())[:500]}") from None
     if not isinstance(document, dict) or name not in document:
         raise InputError(f"{file} has no section `{name}`: add it (README describes the sections)")
     return check_section(document[name], kind, f"{file}: {name}")
@@ -59,20 +61,26 @@ def check_section(value: object, kind: type[Kind], place: str) -> Kind:
         # JSON, so that lists may become tuples and yet `true` never becomes 1
         return pydantic.TypeAdapter(kind, config=None).validate_json(to_json(value, place), strict=True)
     except pydantic.ValidationError as error:
-        raise InputError("; ".join(describe(problem, place) for problem in error.errors())) from None
+        problems = error.errors()
+        more = [f"and {len(problems) - NAMED} more"] * (len(problems) > NAMED)
+        raise InputError("; ".join([describe(problem, place) for problem in problems[:NAMED]] + more)) from None
 
 
 def to_json(value: object, place: str) -> str:
     try:
         return json.dumps(value, allow_nan=False)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
+        try:
+            found = non_json(value)
+        except RecursionError:  # an anchor inside of what it names
+            found = value
         raise InputError(f"{place} holds a value that is neither text, a finite number, true/false nor a list: "
-                         f"{non_json(value)!r}") from None
+                         f"{shown(found)}") from None
 
 
 def non_json(value: object) -> object:
     """The first leaf of a section that JSON cannot hold: a date, NaN, infinity."""
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    children = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
     for child in children:
         found = non_json(child)
         if found is not None:
@@ -82,9 +90,10 @@ def non_json(value: object) -> object:
 
 
 def describe(problem: dict, place: str) -> str:
-    key = ".".join(str(part) for part in (place, *problem["loc"]))
+    key = ".".join([place, *(shown(part).strip("'") for part in problem["loc"])])
     if problem["type"] == "unexpected_keyword_argument":
         return f"{key} is no parameter of this section: correct its spelling or remove it"
     if problem["type"] in ("missing", "missing_argument"):
         return f"{key} is missing: add it"
-    return f"{key} = {json.dumps(problem['input'])}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+    given, must = json.dumps(problem["input"]), problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{key} = {given if len(given) <= 80 else given[:77] + '...'}: {must}"

@@ -14,23 +14,27 @@ import binascii
 import fcntl
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal
 
 import numpy as np
 
 from thermal_action import InputError
 from thermal_action.files import fingerprint, move_folder, read_json, replacing, write_json
-from thermal_action.keyframes import Keyframe, write_keyframes
+from thermal_action.keyframes import RECORDING_ID, Keyframe, write_keyframes
 
 # int16 payloads count tenths of a kelvin
 KELVIN_OFFSET = 273.15
 PIXEL_BYTES = {"float32": 4, "int16": 2}
 # a payload read with the wrong type gives absurd temperatures; -273.2 C stands for a lost pixel
 PLAUSIBLE_C = (-300.0, 700.0)
+# as pages begin a line
+WRITTEN_TIME = re.compile(rb'\{"ts":-?[0-9]{1,19}')
 TO_LINE = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -75,12 +79,15 @@ class PayloadFormat:
         return payload.hex() if self.encoding == "hex" else binascii.b2a_base64(payload, newline=False).decode()
 
     def _numbers(self, frame_data: str) -> np.ndarray:
-        numbers = json.loads(frame_data)
-        if not isinstance(numbers, list):
-            raise ValueError(f"a JSON {type(numbers).__name__} where a list of pixels is expected")
         try:
-            return np.array(numbers, dtype=np.float64).ravel()
-        except TypeError as error:
+            numbers = json.loads(frame_data)
+            if not isinstance(numbers, list):
+                raise ValueError(f"a JSON {type(numbers).__name__} where a list of pixels is expected")
+            values = np.array(numbers, dtype=object).ravel()  # a row a list, or all in one
+            if not {*map(type, values)} <= {int, float, NoneType}:
+                raise ValueError("a JSON list that holds more than numbers")  # numpy would read "12" and true as numbers, too
+            return values.astype(np.float64)
+        except (OverflowError, RecursionError) as error:
             raise ValueError(str(error)) from None
 
     def _payload(self, frame_data: str) -> bytes:
@@ -226,8 +233,8 @@ class RawStore:
 
 def asked(fetch: dict) -> dict:
     """What of the section `fetch` decides the frames: everything but the settings of the sources not chosen."""
-    others = {"simulator", "archive", "tdengine"} - {fetch["source"]}
-    return {key: value for key, value in fetch.items() if key not in others}
+    chosen = fetch.get("source")
+    return {key: value for key, value in fetch.items() if key not in ("simulator", "archive", "tdengine") or key == chosen}
 
 
 def read_query(raw_dir: str | Path, fetch: dict) -> dict:
@@ -237,7 +244,13 @@ def read_query(raw_dir: str | Path, fetch: dict) -> dict:
         raise InputError(f"{path} is missing, so {raw_dir} holds no complete fetch: run `dvc repro fetch` (it goes on where it "
                          "stopped) or `dvc pull`")
     query = read_json(path)
-    wanted, got = asked(fetch), query["asked"]["fetch"]
+    try:
+        wanted, got, recordings = asked(fetch), dict(query["asked"]["fetch"]), list(query["received"])
+    except (KeyError, TypeError, ValueError):
+        recordings = [""]
+    # they name files: what somebody pulls must not write elsewhere
+    if not all(RECORDING_ID.fullmatch(name) for name in recordings):
+        raise InputError(f"{path} is no record of a fetch: run `dvc repro --force --single-item fetch`")
     different = sorted(key for key in wanted.keys() | got.keys() if wanted.get(key) != got.get(key))
     if different:
         raise InputError(f"{path} was fetched with another `fetch` section (different: {', '.join(different)}): run "
@@ -257,12 +270,22 @@ def pages(folder: Path) -> list[Path]:
 
 def read_page(path: Path) -> Iterator[RawFrame]:
     """The frames of one page; InputError naming page and line for a damaged one."""
-    with open(path, encoding="utf-8") as file:
+    with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
-            try:
-                yield RawFrame(**json.loads(line))
-            except (TypeError, ValueError):
-                raise InputError(f"{path}, line {number} is no raw frame: run `dvc repro --force --single-item fetch`") from None
+            yield parse_frame(line, f"{path}, line {number}")
+
+
+def parse_frame(line: bytes, place: str) -> RawFrame:
+    """One line of a page; InputError for a damaged one."""
+    try:
+        frame = RawFrame(**json.loads(line))
+        if [type(value) for value in vars(frame).values()] != [int, int, int, int, str]:
+            raise TypeError
+        if frame.width < 1 or frame.height < 1 or not all(-1 << 63 <= value < 1 << 63 for value in (frame.ts, frame.frame_seq)):
+            raise ValueError
+        return frame
+    except (TypeError, ValueError, RecursionError):
+        raise InputError(f"{place} is no raw frame: run `dvc repro --force --single-item fetch`") from None
 
 
 def ordered_frames(folder: Path) -> Iterator[tuple[RawFrame, bool]]:
@@ -287,7 +310,7 @@ def ordered_frames(folder: Path) -> Iterator[tuple[RawFrame, bool]]:
 def parse_time(line: bytes, page: Path) -> int:
     """The time of a raw frame without parsing its payload: pages are written with `ts` first."""
     head, comma, _ = line.partition(b",")
-    if not head.startswith(b'{"ts":') or not comma or not line.endswith(b"}\n"):
+    if not WRITTEN_TIME.fullmatch(head) or not comma or not line.endswith(b"}\n"):
         raise InputError(f"{page} has a line that is no raw frame: run `dvc repro --force --single-item fetch`")
     return int(head[6:])
 
@@ -301,7 +324,7 @@ def read_in_order(files: Sequence[Path], places: Iterable[tuple[int, int, int]])
                     file.close()
                 file, open_number = open(files[number], "rb"), number
             file.seek(offset)
-            yield RawFrame(**json.loads(file.readline())), ts == previous
+            yield parse_frame(file.readline(), f"{files[number]}, frame of {ts}"), ts == previous
             previous = ts
     finally:
         if file:

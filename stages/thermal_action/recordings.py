@@ -84,9 +84,9 @@ class Recording:
                 raise InputError(f"{self.path} does not exist: run `dvc repro hdf5` or `dvc pull`") from None
             except OSError as error:
                 raise self.damaged("is no whole HDF5 file", error) from None
-            missing = {"frames", "timestamps"} - set(file)
-            if missing:
-                raise InputError(f"{self.path} has no dataset {missing.pop()!r}: it was not written by the hdf5 stage")
+            for name in ("frames", "timestamps"):
+                if not isinstance(self.look_up(file, name), h5py.Dataset) or file[name].dtype.kind not in "fiu":
+                    raise InputError(f"{self.path} has no dataset {name!r} of numbers: it was not written by the hdf5 stage")
             self._file = file
         return self._file
 
@@ -99,11 +99,17 @@ class Recording:
         except (OSError, KeyError, RuntimeError, UnicodeDecodeError) as error:
             raise self.damaged(f"has no whole {name}", error) from None
 
-    def dataset(self, name: str) -> h5py.Dataset:
+    def look_up(self, file: h5py.File, name: str) -> h5py.Dataset | h5py.Group | None:
         try:
-            return self.file[name]
+            return file.get(name)
         except (OSError, KeyError, RuntimeError) as error:
             raise self.damaged(f"has no whole {name}", error) from None
+
+    def dataset(self, name: str) -> h5py.Dataset:
+        found = self.look_up(self.file, name)
+        if not isinstance(found, h5py.Dataset):
+            raise InputError(f"{self.path} has no dataset {name!r}: it was not written by the hdf5 stage")
+        return found
 
     def stored(self, name: str, where: slice = slice(None)) -> np.ndarray:
         """Of a dataset what stands at `where`; InputError when the file is damaged there."""

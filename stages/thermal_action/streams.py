@@ -23,7 +23,7 @@ from thermal_action.recordings import CHUNK_FRAMES, Recording
 from thermal_action.repair import PixelRepair, RepairCounts, decode_frames
 from thermal_action.windows import Windowing
 
-ARRAY_SIZE = re.compile(r"(\d+)\s*x\s*(\d+)", re.IGNORECASE)  # columns x rows, in the name of the array's type
+ARRAY_SIZE = re.compile(r"(\d{1,9})\s*x\s*(\d{1,9})", re.IGNORECASE)  # columns x rows, in the name of the array's type
 
 
 class Frame(NamedTuple):
@@ -113,10 +113,11 @@ def open_text(path: Path, size: tuple[int, int], packet_px: int) -> Stream:
         raise InputError(f"{path} begins with {header[:40]!r}, where a line ARRAYTYPE=... is expected: export it again")
     named = ARRAY_SIZE.search(header)
     size = (int(named[2]), int(named[1])) if named else size
-    return Stream(path.stem, size, None, read_text(path, PixelRepair(*size, packet_px)))
+    return Stream(path.stem, size, None, read_text(path, size, packet_px))
 
 
-def read_text(path: Path, repair: PixelRepair) -> Iterator[Frame]:
+def read_text(path: Path, size: tuple[int, int], packet_px: int) -> Iterator[Frame]:
+    repair = PixelRepair(*size, packet_px)  # not before somebody wants the frames: their size may be refused
     with open(path, encoding="ascii", errors="replace") as file:
         next(file)
         for number, line in enumerate(file, start=2):
@@ -134,8 +135,10 @@ def parse_line(line: str, repair: PixelRepair, place: str) -> Frame:
         if values.size > repair.pixels:
             raise ValueError(f"it has {values.size} pixels, the array {repair.pixels}")
         time = round(1000 * float(seconds))
+        if not 0 <= time < 1 << 53:
+            raise ValueError(f"{seconds.strip()} s are no time since 1970")
         return Frame(time, *repair.repair((values / 10 - KELVIN_OFFSET).astype(np.float32))[:2])
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(f"{place} is no frame: {error}; expected deci-Kelvin and `t: <seconds>`, export it again") from None
 
 

@@ -5,20 +5,34 @@
     annotations/{train,val}.json       optional: a given split, COCO style
 """
 
+import lzma
+import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import h5py
 
-from thermal_action import InputError
-from thermal_action.files import check_sha256, download, file_sha256, fingerprint, is_url, read_json, replacing_folder
+from thermal_action import InputError, shown
+from thermal_action.files import (
+    check_sha256,
+    check_url,
+    download,
+    file_sha256,
+    fingerprint,
+    is_url,
+    read_json,
+    replacing_folder,
+)
 from thermal_action.keyframes import Keyframe, read_keyframe_folder
 from thermal_action.raw import PayloadFormat, Progress, RawFrame, RawStore
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+# what unpacking raises; RuntimeError: encrypted, or compressed in a way unknown here; ValueError: names that no file can have
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
 # float32 keeps every value of the archive bit by bit
 PAYLOAD = PayloadFormat("base64", "zlib", "float32")
 
@@ -55,12 +69,15 @@ class ArchiveSource:
             height, width = file["frames"].shape[1:]
             times = file["timestamps"][:]
             sequences = file["frame_seqs"][:] if "frame_seqs" in file else times
-            mac = str(file.attrs.get("mac_address", records[0].mac_address))
+            mac = str(file.attrs.get("mac_address", records[0].mac_address)).lower()
             if mac != records[0].mac_address:
                 raise InputError(f"{path} is of device {mac}, its keyframe file of {records[0].mac_address}: correct one of them")
             progress(raw.frames)
             for start in range(raw.frames, len(times), store.page_frames):
-                frames = file["frames"][start : start + store.page_frames]
+                try:
+                    frames = file["frames"][start : start + store.page_frames]
+                except OSError:
+                    raise InputError(f"{path} cannot be read behind frame {start}: it is torn; complete the archive") from None
                 for offset, frame in enumerate(frames, start=start):
                     raw.append(RawFrame(int(times[offset]), int(sequences[offset]), width, height, PAYLOAD.encode(frame)))
                 progress(len(frames))
@@ -70,7 +87,7 @@ class ArchiveSource:
         sides = {side: self.folder / "annotations" / f"{side}.json" for side in ("train", "val")}
         if not any(path.exists() for path in sides.values()):
             return None
-        return {side: [image["id"] for image in read_json(path)["images"]] for side, path in sides.items()}
+        return {side: read_ids(path) for side, path in sides.items()}
 
     def _files(self) -> list[Path]:
         parts = ("frames/*.h5", "keyframes/*.json*", "annotations/train.json", "annotations/val.json")
@@ -82,8 +99,8 @@ class ArchiveSource:
     def _unpacked(self, sha256: str | None) -> Path:
         location = self.location
         if is_url(location):
-            if sha256 is None:
-                raise InputError(f"fetch.archive.location {location} is a URL: give its checksum in fetch.archive.sha256")
+            check_url(location, sha256, parameter="fetch.archive.location")
+            check_suffix(urlsplit(location).path)
             kept = self.scratch / f"download-{fingerprint([location, sha256])}" / Path(urlsplit(location).path).name
             location = str(download(location, kept, sha256, parameter="fetch.archive.sha256"))
         path = Path(location)
@@ -91,8 +108,7 @@ class ArchiveSource:
             return path
         if not path.is_file():
             raise InputError(f"fetch.archive.location {location} does not exist: give a folder, an archive file or a URL")
-        if not path.name.endswith(ARCHIVE_SUFFIXES):
-            raise InputError(f"fetch.archive.location {location} is neither a folder nor one of {', '.join(ARCHIVE_SUFFIXES)}")
+        check_suffix(location)
         actual = check_sha256(path, sha256, parameter="fetch.archive.sha256")
         folder = self.scratch / f"archive-{actual[:16]}"
         if not folder.exists():
@@ -100,35 +116,67 @@ class ArchiveSource:
         return root_of(folder)
 
 
+def read_ids(path: Path) -> list[str]:
+    try:
+        ids = [image["id"] for image in read_json(path)["images"]]
+    except (KeyError, TypeError):
+        ids = [None]
+    if not all(isinstance(name, str) for name in ids):
+        raise InputError(f"{path} has no `images`, each with an id: write it COCO style, or leave annotations/ out")
+    return ids
+
+
+def check_suffix(location: str) -> None:
+    if not location.endswith(ARCHIVE_SUFFIXES):
+        raise InputError(f"fetch.archive.location {location} is neither a folder nor one of {', '.join(ARCHIVE_SUFFIXES)}")
+
+
 def open_archived(path: Path) -> h5py.File:
     try:
         file = h5py.File(path, "r")
     except OSError:
         raise InputError(f"{path} is no whole HDF5 file: complete the archive") from None
-    if "frames" not in file or "timestamps" not in file or file["frames"].ndim != 3 or \
-            file["frames"].shape[:1] != file["timestamps"].shape:
+    numbers = {name: kinds for name, kinds in (("frames", "fiu"), ("timestamps", "iu"), ("frame_seqs", "iu")) if name in file}
+    for name, kinds in numbers.items():
+        # a link, or values kept elsewhere, would bring in other files of this machine under the archive's checksum
+        dataset = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+        if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual or dataset.dtype.kind not in kinds:
+            raise InputError(f"{path}: {name} is no dataset of numbers in this file: write it as README says")
+    shape = file["frames"].shape if {"frames", "timestamps"} <= numbers.keys() else ()
+    if len(shape) != 3 or 0 in shape or any(file[name].shape != shape[:1] for name in numbers.keys() - {"frames"}):
         raise InputError(f"{path} needs frames [N, H, W] and timestamps [N] of the same N")
     return file
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Unpacks regular files inside `folder` only; a member that points outside is refused by name."""
+    """Unpacks files inside `folder` only; a member that points elsewhere, is no file or does not fit on the disk is refused."""
     opener: Callable = zipfile.ZipFile if path.suffix == ".zip" else tarfile.open
     try:
         with replacing_folder(folder) as temporary, opener(path) as archive:
-            if isinstance(archive, zipfile.ZipFile):
-                check_members(path, archive.namelist())
-                archive.extractall(temporary)
-            else:
-                archive.extractall(temporary, filter="data")
-    except (tarfile.FilterError, tarfile.ReadError, zipfile.BadZipFile, EOFError) as error:
+            left = shutil.disk_usage(temporary).free
+            for member in archive.infolist() if isinstance(archive, zipfile.ZipFile) else archive:
+                left -= member.file_size if isinstance(member, zipfile.ZipInfo) else member.size
+                check_member(path, member, left)
+                if isinstance(member, zipfile.ZipInfo):
+                    archive.extract(member, temporary)
+                else:
+                    archive.extract(member, temporary, filter="data")
+    except InputError:
+        raise
+    except DAMAGE as error:
         raise InputError(f"{path} cannot be unpacked safely: {error}") from None
 
 
-def check_members(path: Path, names: Sequence[str]) -> None:
-    for name in names:
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise InputError(f"{path} cannot be unpacked safely: its member {name!r} points outside of the archive")
+def check_member(path: Path, member: zipfile.ZipInfo | tarfile.TarInfo, left: int) -> None:
+    """left: bytes of the disk with this member unpacked."""
+    name = member.filename if isinstance(member, zipfile.ZipInfo) else member.name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InputError(f"{path} cannot be unpacked safely: its member {shown(name)} points outside of the archive")
+    # symbolic links, too: with them the filter of Python below 3.11.13 lets members out (CVE-2025-4517)
+    if isinstance(member, tarfile.TarInfo) and not (member.isfile() or member.isdir() or member.islnk()):
+        raise InputError(f"{path} cannot be unpacked safely: its member {shown(name)} is neither a file nor a folder")
+    if left < 0:
+        raise InputError(f"{path} holds more than the disk has room for, at the latest with its member {shown(name)}: make room")
 
 
 def root_of(folder: Path) -> Path:

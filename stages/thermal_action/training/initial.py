@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from thermal_action import InputError
-from thermal_action.files import check_sha256, download, is_url
+from thermal_action.files import check_sha256, check_url, download, is_url
 from thermal_action.models import ActionModel
 from thermal_action.params import Field, section
 from thermal_action.training.checkpoints import FORMAT, read_plain
@@ -41,8 +41,7 @@ def check_init(init: Init) -> None:
     elif init.location is None:
         raise InputError(f"params.yaml: train.init.source {init.source} needs train.init.location, a path or a URL")
     elif is_url(init.location):
-        if init.sha256 is None:
-            raise InputError(f"train.init.location {init.location} is a URL: give its checksum in train.init.sha256")
+        check_url(init.location, init.sha256, parameter="train.init.location")
     elif not Path(init.location).is_file():
         raise InputError(f"train.init.location {init.location} is no file: give the path of one, or a URL")
 

@@ -1,6 +1,6 @@
 """Rows as raw frames, each looked at once: a frame that the next stage could not decode stops the fetch, with its place."""
 
-from thermal_action import InputError
+from thermal_action import InputError, shown
 from thermal_action.raw import PayloadFormat, RawFrame, detect_format
 from thermal_action.sources.tdengine.table import Columns, whole
 
@@ -15,7 +15,7 @@ def read_frame(row: list, table: str, columns: Columns, shape: tuple[int | None,
     if text is None:
         raise InputError(f"{place}: {columns.frame_data} is null: delete the row or fill it")
     if not isinstance(text, str):
-        raise InputError(f"{place}: {columns.frame_data} is {text!r}, not a text: `columns.frame_data` must name the "
+        raise InputError(f"{place}: {columns.frame_data} is {shown(text)}, not a text: `columns.frame_data` must name the "
                          "payload's column")
     if not text:
         raise InputError(f"{place}: {columns.frame_data} is empty: fill the row, and note that TDengine 2.x sends texts of "

@@ -30,6 +30,8 @@ SYNTAX = {512, 534, 537, 9728, 9729, 9730}
 # taosd is unreachable, or comes back: the only codes worth asking again for
 RETRIED_CODES = {11, 266}
 RETRIED_STATUS = {502, 503}
+# bytes of an answer: 10,000 of the longest payloads that TDengine holds are 655 MB
+LONGEST_ANSWER = 1 << 30
 PIECE = 1 << 18
 
 
@@ -111,8 +113,11 @@ class Credentials:
         return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
     def remove_from(self, text: str) -> str:
-        for secret in (self.header().partition(" ")[2], self.token, quote(self.token, safe=""), self.password, self.user):
-            text = text.replace(secret, "***") if secret else text
+        for secret in filter(None, (self.header().partition(" ")[2], self.token, self.password, self.user)):
+            # also as JSON and addresses write it
+            as_json = (json.dumps(secret, ensure_ascii=ascii)[1:-1] for ascii in (True, False))
+            for written in (secret, *as_json, quote(secret, safe="")):
+                text = text.replace(written, "***")
         return text
 
 
@@ -127,7 +132,10 @@ class HideToken(logging.Filter):
 
 def checked_url(url: str) -> str:
     """The server's address without a trailing slash; InputError when it is none, or holds credentials or a query."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half of an IPv6 address
+        raise InputError("the url of TDengine is none: give it as http://localhost:6041") from None
     try:
         valid = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:
@@ -213,11 +221,14 @@ class Client:
                 # read1 returns what has arrived, so that the clock is looked at between two packets
                 while piece := response.raw.read1(PIECE, decode_content=True):
                     body += piece
-                    if self.stop.is_set() or time.monotonic() - began > limits.deadline_s:
+                    if self.stop.is_set() or len(body) > LONGEST_ANSWER or time.monotonic() - began > limits.deadline_s:
                         break
                 else:
                     return response.status_code, bytes(body)
             kind, problem = Again, f"a request took over {limits.deadline_s:g} s (deadline_s; {len(body)} bytes had come)"
+            if len(body) > LONGEST_ANSWER:
+                kind, problem = InputError, (f"TDengine at {limits.url} sends an answer of over {LONGEST_ANSWER >> 20} MiB: "
+                                             "lower page_rows, or see what answers there")
         except requests.exceptions.SSLError:
             kind, problem = InputError, (f"TDengine at {limits.url} shows no certificate that this machine trusts: correct "
                                          "the url, or the server's certificate")
@@ -254,7 +265,7 @@ class Client:
             raise Again("it sent an empty answer")
         try:
             answer = json.loads(text, strict=False)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if answer is None and status == 200 and text.startswith("{"):
             raise Again(f"its answer of {len(body)} bytes is cut off")
@@ -264,7 +275,8 @@ class Client:
                              "leave out the proxy in between")
         code = answer.get("code", 0)
         if code != 0 or answer.get("status") == "error":
-            self.refuse(code if isinstance(code, int) else -1, str(answer.get("desc", "")))
+            description = answer.get("desc")
+            self.refuse(code if isinstance(code, int) else -1, description if isinstance(description, str) else "")
         self.refuse_status(status)
         if not isinstance(answer.get("data"), list) or not all(isinstance(row, list) for row in answer["data"]):
             raise InputError(f"TDengine at {url} answers without rows in `data`{self.quoted(body)}: see that no proxy "

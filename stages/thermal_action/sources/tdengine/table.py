@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from thermal_action import InputError
+from thermal_action import InputError, shown
 from thermal_action.keyframes import MAC_ADDRESS
 from thermal_action.sources.tdengine.rest import Client
 
@@ -71,18 +71,19 @@ def read_precision(client: Client, database: str) -> str:
     """ms, us or ns: what one tick of the database's times is."""
     if client.dialect == "2.x":
         answer = client.answer("show databases")
-        names = [str(column).lower() for column in answer.get("head", [])]
+        head = answer.get("head")
+        names = [column.lower() if isinstance(column, str) else "" for column in head] if isinstance(head, list) else []
         if not {"name", "precision"} <= set(names):
             raise InputError(f"TDengine at {client.transport.url} does not tell the precision of its databases: it is too old")
-        precisions = {row[names.index("name")]: row[names.index("precision")] for row in answer["data"]}
+        rows = [(row[names.index("name")], row[names.index("precision")]) for row in answer["data"] if len(row) == len(head)]
     else:
         rows = client.rows(f"select name,`precision` from information_schema.ins_databases where name='{database}'")
-        precisions = {row[0]: row[1] for row in rows if len(row) == 2}
+    precisions = {row[0]: row[1] for row in rows if [type(value) for value in row] == [str, str]}
     if database not in precisions:
         raise InputError(f"TDengine at {client.transport.url} shows these credentials no database {database!r}: correct "
                          "`database` (upper and lower case differ) or the rights of the user")
     if precisions[database] not in TICKS:
-        raise InputError(f"database {database!r} has the precision {precisions[database]!r}, none of {', '.join(TICKS)}")
+        raise InputError(f"database {database!r} has the precision {shown(precisions[database])}, none of {', '.join(TICKS)}")
     return precisions[database]
 
 
@@ -116,18 +117,21 @@ class SensorTable:
             page = self._keys(f"{self.ts}<={until}", " desc", limit - len(keys))
             if not page:
                 break
+            self._check_asked(page[0][0] <= until)
             keys += page
-        return self._ascending(keys[::-1])
+        return self._neighbours(keys[::-1], limit)
 
     def keys_after(self, time: int, limit: int) -> list[tuple[int, int]]:
         """The first `limit` frames after `time` (ticks), ascending."""
         keys: list[tuple[int, int]] = []
         while len(keys) < limit:
-            page = self._keys(f"{self.ts}>{keys[-1][0] if keys else time}", "", limit - len(keys))
+            after = keys[-1][0] if keys else time
+            page = self._keys(f"{self.ts}>{after}", "", limit - len(keys))
             if not page:
                 break
+            self._check_asked(page[0][0] > after)
             keys += page
-        return self._ascending(keys)
+        return self._neighbours(keys, limit)
 
     def count(self, after: int, until: int, expected: int) -> int:
         """COUNT(*) of the frames with after < time <= until; an empty answer is not believed where some are expected."""
@@ -143,7 +147,7 @@ class SensorTable:
         while received < len(times):
             cursor = times[received - 1] if received else after
             rows = self._rows(f"{self.ts}>{cursor} and {self.ts}<={times[-1]}", self.page_rows, some=True)
-            self._check_times([row[0] for row in rows], times[received : received + len(rows)])
+            self._check_times([self._time(row) for row in rows], times[received : received + len(rows)])
             received += len(rows)
             yield rows
 
@@ -162,6 +166,16 @@ class SensorTable:
         if any(len(row) != width for row in rows):
             raise InputError(f"table {self.name}: a row has not the {width} columns asked for: see that no proxy changes answers")
         return [with_absent(row, names) for row in rows] if None in names else rows
+
+    def _neighbours(self, keys: list[tuple[int, int]], limit: int) -> list[tuple[int, int]]:
+        self._ascending(keys)
+        self._check_asked(len(keys) <= limit)
+        return keys
+
+    def _check_asked(self, asked: bool) -> None:
+        if not asked:
+            raise InputError(f"table {self.name}: other frames came than the request names: see that no proxy keeps answers of "
+                             "other requests")
 
     def _check_times(self, received: list, expected: list[int]) -> None:
         if received != expected:
@@ -190,12 +204,12 @@ class SensorTable:
         if not rows:
             return 0
         if len(rows) != 1 or len(rows[0]) != 1 or type(rows[0][0]) is not int:
-            raise InputError(f"table {self.name}: COUNT(*) gave {rows!r}: see that no proxy changes answers")
+            raise InputError(f"table {self.name}: COUNT(*) gave {shown(rows)}: see that no proxy changes answers")
         return rows[0][0]
 
     def _time(self, row: list) -> int:
-        if not row or type(row[0]) is not int:
-            raise InputError(f"table {self.name}: the time {row[:1]!r} is no whole number: `columns.ts` must name its "
+        if not row or type(row[0]) is not int or not -1 << 63 <= row[0] < 1 << 63:
+            raise InputError(f"table {self.name}: the time {shown(row[:1])} is no whole number: `columns.ts` must name its "
                              "TIMESTAMP column")
         return row[0]
 
@@ -221,9 +235,10 @@ def with_absent(row: list, names: list[str | None]) -> list:
 def whole(value: object, place: str, column: str) -> int:
     """An integer, also from a FLOAT column (2.x writes 60 as 60.00000)."""
     if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if type(value) is not int:
-        raise InputError(f"{place}: {column} is {value!r}, not a whole number: correct the row or name another column")
+        value = int(value)
+    if type(value) is not int or not -1 << 63 <= value < 1 << 63:
+        raise InputError(f"{place}: {column} is {shown(value)}, not a whole number of 64 bits: correct the row or name another "
+                         "column")
     return value
 
 

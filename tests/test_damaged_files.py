@@ -1,0 +1,233 @@
+"""pytest tests/test_damaged_files.py - whatever a file holds, it is read as what it says, or refused in one sentence.
+
+`HYPOTHESIS_PROFILE=local pytest --timeout 0 tests/test_damaged_files.py` tries 1,000 new files of each kind.
+"""
+
+import datetime
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from coco import Coco
+from evaluate import Evaluate
+from hdf5 import Hdf5
+from spoilt import DEEP, JSON_VALUES, changed, sentence_of, torn
+from thermal_action import InputError
+from thermal_action.files import read_json
+from thermal_action.keyframes import read_keyframes, write_keyframes
+from thermal_action.params import ActionNames, read_params
+from thermal_action.raw import RawFrame, ordered_frames, read_page
+from thermal_action.repair import PixelRepair
+from thermal_action.runtime import Runtime
+from thermal_action.sources.options import Fetch, Server
+from thermal_action.streams import open_streams, parse_line
+from thermal_action.training.options import Model
+from thermal_action.training.recipe import Train
+from thermal_action.windows import Windowing
+from tiny import keyframe
+from validate import Validate
+
+ROOT = Path(__file__).resolve().parent.parent
+# a file is written anew for each case
+anew = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+# keyframe files
+
+CLASSES = ["sitting", "standing"]
+RECORD = keyframe("R1", "02:00:1A:62:51:67", 1_760_482_260_170, 0.5, 0.4, 0.2, 0.3, "sitting")
+BED = {"bbox": [0.2, 0.3, 0.4, 0.4], "category": "furniture", "subcategory": "bed", "attribute_obscured": None,
+       "attribute_heat_residual": "no", "object_id": 1}
+RECORD["annotations"].append(BED)
+SECOND = RECORD | {"data_time": RECORD["data_time"] + 500}
+
+
+def check_keyframes(path: Path) -> None:
+    """Refused, or as documented, and the same when written and read again."""
+    try:
+        keyframes = read_keyframes(path, CLASSES)
+    except InputError as refused:
+        return sentence_of(refused, path)
+    assert [each.data_time for each in keyframes] == sorted({each.data_time for each in keyframes})
+    for each in keyframes:
+        assert each.mac_address == each.mac_address.lower()
+        assert {person.subcategory for person in each.persons} <= set(CLASSES)
+        assert all(0 < side <= 1.02 for box in each.annotations for side in box.bbox[2:])
+        np.array([box.object_id for box in each.annotations], dtype=np.int64)
+        json.dumps(asdict(each), ensure_ascii=False).encode()
+    write_keyframes(path.with_name("again.jsonl"), keyframes)
+    assert read_keyframes(path.with_name("again.jsonl"), CLASSES) == keyframes
+
+
+@anew
+@given(changed(RECORD), st.sampled_from(["", "\n", ",\n"]))
+def test_a_changed_record_is_read_as_it_is_or_refused(tmp_path, change, between):
+    record, place = change
+    path = tmp_path / "R1.json"
+    path.write_text(json.dumps(SECOND) + between + json.dumps(record))
+    check_keyframes(path)
+
+
+@anew
+@given(st.sampled_from(sorted(RECORD)), st.sampled_from(sorted(BED)), DEEP)
+def test_a_value_as_deep_as_json_goes_is_refused(tmp_path, key, box_key, deep):
+    for record in (RECORD | {key: "deep"}, RECORD | {"annotations": [BED | {box_key: "deep"}]}):
+        path = tmp_path / "R1.json"
+        path.write_text(json.dumps(record).replace('"deep"', deep))
+        with pytest.raises(InputError) as refused:
+            read_keyframes(path, CLASSES)
+        sentence_of(refused.value, path, "record 1")
+
+
+@anew
+@given(torn((json.dumps(RECORD) + json.dumps(SECOND)).encode()))
+def test_torn_keyframe_files_are_refused_or_lose_nothing_else(tmp_path, content):
+    path = tmp_path / "R1.json"
+    path.write_bytes(content)
+    check_keyframes(path)
+
+
+@anew
+@given(st.lists(st.integers(1, 1 << 50), min_size=1, max_size=6, unique=True),
+       st.lists(st.sampled_from(["", "\n", " \r\n", ","])))
+def test_records_read_alike_however_they_are_joined(tmp_path, times, between):
+    path, lines = tmp_path / "R1.json", [json.dumps(RECORD | {"data_time": time}) for time in times]
+    path.write_text("\n".join(lines))
+    expected = read_keyframes(path, CLASSES)
+    assert [each.data_time for each in expected] == sorted(times)
+    path.write_text("".join(line + gap for line, gap in zip(lines, [*between, *[""] * len(lines)], strict=False)))
+    assert read_keyframes(path, CLASSES) == expected
+
+
+# params.yaml
+
+PARAMS = YAML(typ="safe").load(ROOT / "params.yaml")
+SECTIONS = {"classes": ActionNames, "fetch": Fetch, "hdf5": Hdf5, "window": Windowing, "coco": Coco, "validate": Validate,
+            "model": Model, "train": Train, "evaluate": Evaluate, "server": Server, "runtime": Runtime}
+YAML_VALUES = st.one_of(JSON_VALUES.filter(lambda value: "\\ud800" not in json.dumps(value)),
+                        st.dates(datetime.date(1900, 1, 1)), st.datetimes(datetime.datetime(1900, 1, 1)), st.binary(max_size=3))
+
+
+def test_every_section_is_tried():
+    assert SECTIONS.keys() == PARAMS.keys()
+
+
+@anew
+@given(st.sampled_from(sorted(SECTIONS)), st.data())
+def test_a_changed_parameter_is_taken_or_refused_by_its_name(tmp_path, name, data):
+    document, (_, *keys) = data.draw(changed({name: PARAMS[name]}, YAML_VALUES), label="change")
+    path = tmp_path / "params.yaml"
+    with open(path, "w") as file:
+        YAML(typ="safe").dump({name: None} | document, file)
+    try:
+        read_params(name, SECTIONS[name], path)
+    except InputError as refused:
+        # of what JSON cannot hold the value is named, not the key
+        named = "holds a value" not in str(refused) and keys and isinstance(keys[0], str)
+        sentence_of(refused, path, f"{name}.{keys[0]}" if named else name)
+
+
+TOKENS = ["a: ", "- ", "&x ", "*x", "<<: ", "? ", "{", "}", "[", "]", "\n  ", "x", "2001-99-99", "0x", "0o9", ".inf", "1:60",
+          "-_", '"\\ud800"', "!!int ", "!!float ", "!!bool ", "!!set ", "!!binary ", "!!timestamp ",
+          "!<tag:yaml.org,2002:python/object/apply:os.system> x"]
+
+
+@anew
+@pytest.mark.filterwarnings("ignore::ruamel.yaml.error.ReusedAnchorWarning")
+@given(st.one_of(st.text("ab:-[]{}&*!|>'\"\\\n #%@,?~0.e_<=", max_size=40), st.lists(st.sampled_from(TOKENS)).map("".join)))
+@example("&x {a: *x}")
+@example("&x [*x]")
+@example("[" * 300)
+@example("9" * 5000)
+@example("2001-99-99")
+@example("{[1]: 2}")
+@example("{1: 2, '1': 3}")
+def test_any_text_in_params_is_a_section_or_refused(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(f"window: {text}", encoding="utf-8", errors="surrogatepass")
+    for kind in (Windowing, dict):
+        try:
+            read_params("window", kind, path)
+        except InputError as refused:
+            sentence_of(refused, path)
+
+
+# pages of raw frames
+
+FRAME = RawFrame(1_760_482_260_170, 7, 6, 4, "AAAA")
+LINE = json.dumps(asdict(FRAME), separators=(",", ":")) + "\n"
+
+
+def check_page(folder: Path) -> None:
+    for read in (lambda: list(read_page(folder / "000000.jsonl")), lambda: [frame for frame, _ in ordered_frames(folder)]):
+        try:
+            frames = read()
+        except InputError as refused:
+            sentence_of(refused, folder / "000000.jsonl", "dvc repro")
+        else:
+            assert all(type(frame.frame_data) is str and frame.width > 0 and frame.height > 0 for frame in frames)
+            np.array([(frame.ts, frame.frame_seq) for frame in frames], dtype=np.int64)
+
+
+@anew
+@given(changed(asdict(FRAME)))
+def test_a_changed_frame_is_read_or_refused_by_its_page(tmp_path, change):
+    (tmp_path / "000000.jsonl").write_text(LINE + json.dumps(change[0], separators=(",", ":")) + "\n")
+    check_page(tmp_path)
+
+
+@anew
+@given(torn((LINE * 2).encode()))
+@example(LINE.encode()[:-12] + b'\xff\xfe"}\n')
+@example(b'{"ts":abc,}\n')
+@example(b'{"ts":1,"a":' + b"[" * 5000 + b"}\n")
+def test_a_torn_page_is_refused_by_name(tmp_path, content):
+    (tmp_path / "000000.jsonl").write_bytes(content)
+    check_page(tmp_path)
+
+
+# text exports and JSON
+
+EXPORTED = "2931 2930 2935 2940 2950 2960 t: 1760482260.170\n"
+
+
+@given(st.one_of(st.lists(st.sampled_from(["2931", "nan", "inf", "-1e999", "1e300", "x", "t:", " ", "1760482260.17", "\n", "-5"]),
+                          max_size=12).map(" ".join),
+                 torn(EXPORTED.encode()).map(lambda line: line.decode("ascii", "replace"))))
+@example("2931 t: inf\n")
+@example("2931 t: 1e300\n")
+def test_any_line_of_an_export_is_a_frame_or_refused(line):
+    try:
+        frame = parse_line(line, PixelRepair(2, 3), "R1.txt, line 2")
+    except InputError as refused:
+        return sentence_of(refused, "R1.txt, line 2")
+    assert np.isfinite(frame.picture).all() and np.int64(frame.time) > 0 and 0 <= frame.lost < 6
+
+
+@anew
+@given(st.sampled_from(["6x4", "4x6", "99999x99999", "9" * 5000 + "x4", "0x0", "x"]))
+def test_a_header_that_claims_a_giant_picture_takes_no_memory(tmp_path, size):
+    path = tmp_path / "R1.txt"
+    path.write_text(f"ARRAYTYPE={size}\n")
+    try:
+        open_streams(path, (4, 6))
+    except InputError as refused:
+        sentence_of(refused, path)
+
+
+@anew
+@given(st.one_of(torn(b'{"images": [1, 2.5, null, true]}'), st.integers(0, 2000).map(lambda depth: b"[" * depth + b"]" * depth)))
+@example(b"9" * 5000)
+@example(b"[" * 100_000)
+def test_json_is_read_or_refused(tmp_path, content):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    try:
+        read_json(path)
+    except InputError as refused:
+        sentence_of(refused, path)
