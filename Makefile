@@ -1,11 +1,11 @@
 # `make repro` runs the pipeline, `make test` the tests, `make test-slow` those that take minutes (whole pipelines in clones); each
-# sets up .venv first, once per requirements.txt.
+# sets up .venv first, once per requirements.txt. `make bench` tells how fast each step is, beside the least it could take.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
 STAMP := $(VENV)/installed
 
-.PHONY: repro test test-slow setup
+.PHONY: repro test test-slow bench setup
 .DELETE_ON_ERROR:
 
 repro: setup
@@ -17,6 +17,9 @@ test: setup
 
 test-slow: setup
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -m slow
+
+bench: setup
+	$(BIN)/python benchmarks/throughput.py --file benchmarks/throughput.md
 
 setup: $(STAMP)
 
