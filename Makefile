@@ -1,12 +1,12 @@
 # `make repro` runs the pipeline, `make test` the tests, `make test-slow` those that take minutes (whole pipelines in clones); each
-# sets up .venv first, once per requirements.txt.
+# sets up .venv first, once per requirements.txt. `make bench` tells how fast each step is, beside the least it could take.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes --requirement
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
-.PHONY: repro test test-slow setup setup-tests lock
+.PHONY: repro test test-slow bench setup setup-tests lock
 .DELETE_ON_ERROR:
 
 repro: setup
@@ -18,6 +18,9 @@ test: setup-tests
 
 test-slow: setup-tests
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -m slow
+
+bench: setup-tests
+	$(BIN)/python benchmarks/throughput.py --file benchmarks/throughput.md
 
 setup: $(VENV)/installed
 

@@ -2,7 +2,6 @@
 
 run  PYTHONPATH=stages python benchmarks/models.py [name ...] [--head roi] [--enlarged] [--json models.json]
      PYTHONPATH=stages python benchmarks/models.py --convolutions
-     PYTHONPATH=stages python benchmarks/models.py --loading data/frames data/annotations/train.json
 
 Every network that models/__init__.py names, sized as params.yaml says and with its head, on windows of 64 frames of 40 x 60
 pixels with two persons; --enlarged adds slowfast_r50 at 256 x 384 with head roi, in its published stride (minutes). Each runs in
@@ -18,21 +17,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from thermal_action.dataset import ThermalActionDataset, collate_fn
 from thermal_action.files import write_json
 from thermal_action.models import BACKBONES, build_model
 from thermal_action.models.convolutions import DepthwiseConv3d, TemporalConv3d
 from thermal_action.params import read_params
+from thermal_action.training.engine import Precision, autocast
 from thermal_action.training.options import Model, architecture
-from thermal_action.training.recipe import Train
-from thermal_action.transforms import ThermalActionTransform
 
 FRAMES, ROWS, COLS, BATCH = 64, 40, 60, 4
 SECONDS = 5  # of rounds, at least two
@@ -71,18 +68,32 @@ def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for name, parameter in model.named_parameters() if not name.startswith("detector."))
 
 
-def measure_model(name: str, head: str, size: str, stride: int) -> dict[str, float]:
+def build(name: str, head: str, size: str, stride: int) -> nn.Module:
     params = read_params("model", Model)
     params = replace(params, name=name, spatial_stride=stride, head=head, input=replace(params.input, size=size))
-    model = build_model(**architecture(params), num_classes=14)
+    return build_model(**architecture(params), num_classes=14)
+
+
+def make_windows() -> Tensor:
+    return torch.rand(BATCH, 1, FRAMES, ROWS, COLS).expand(-1, 3, -1, -1, -1)
+
+
+def training_step(model: nn.Module, frames: Tensor, precision: Precision = "fp32") -> Callable[[], None]:
     optimizer = torch.optim.AdamW(model.parameters())
-    frames = torch.rand(BATCH, 1, FRAMES, ROWS, COLS).expand(-1, 3, -1, -1, -1)
 
     def step() -> None:
         optimizer.zero_grad()
-        model(frames, [BOXES] * BATCH).logsumexp(dim=1).mean().backward()
+        with autocast(frames.device, precision):
+            logits = model(frames, [BOXES] * len(frames))
+        logits.float().logsumexp(dim=1).mean().backward()
         optimizer.step()
 
+    return step
+
+
+def measure_model(name: str, head: str, size: str, stride: int) -> dict[str, float]:
+    model, frames = build(name, head, size, stride), make_windows()
+    step = training_step(model, frames)
     model.eval()
     with torch.inference_mode():
         inference = measure(lambda: model(frames[:1], [BOXES]))
@@ -135,16 +146,6 @@ def compare_convolutions() -> None:
         print(f"{shown:60}", *(measure_convolution(each(inner, outer, **options), x) for each in (nn.Conv3d, kind)))
 
 
-def measure_loading(frames: str, annotations: str) -> None:
-    """Milliseconds a window."""
-    augment = asdict(read_params("train", Train).augment)
-    for name, cache_mb, strengths in (("from HDF5", 0, {}), ("decoded frames kept", 512, {}), ("and augmented", 512, augment)):
-        data = ThermalActionDataset(frames, annotations, ThermalActionTransform(bool(strengths), **strengths), cache_mb=cache_mb)
-        order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:100].tolist()
-        spent = measure(lambda data=data, order=order: collate_fn([data[index] for index in order])) / len(order)
-        print(f"loading, {name:20} {1000 * spent:6.1f} ms")
-
-
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -154,7 +155,6 @@ def main() -> None:
     parser.add_argument("--enlarged", action="store_true", help="slowfast_r50 at 256x384 as well")
     parser.add_argument("--json", type=Path, help="file for the table's numbers")
     parser.add_argument("--convolutions", action="store_true", help="torch's and our convolutions side by side")
-    parser.add_argument("--loading", nargs=2, metavar=("FRAMES", "ANNOTATIONS"), help="what loading a window costs")
     parser.add_argument("--one", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -162,8 +162,6 @@ def main() -> None:
         print(json.dumps(measure_model(name, head, size, int(stride))))
     elif options.convolutions:
         compare_convolutions()
-    elif options.loading:
-        measure_loading(*options.loading)
     else:
         compare_models(options.name, options.head, options.enlarged, options.json)
 

@@ -44,14 +44,14 @@ class Coco:
 def place_keyframes(recording: Recording, keyframes: list[Keyframe], classes: list[str],
                     window: Windowing) -> list[tuple[Keyframe, dict, Window]]:
     """Each keyframe with its image entry (the nearest frame) and the span of its window."""
-    timestamps = recording.timestamps
+    timestamps, width, height = recording.timestamps, recording.width, recording.height
     placed = []
     indices = nearest_frames(timestamps, np.array([keyframe.data_time for keyframe in keyframes]))
     for keyframe, index in zip(keyframes, indices.tolist(), strict=True):
         frames = window.frames(timestamps, index)
         image = {"id": image_id(keyframe.data_id, keyframe.data_time), "sensor_id": keyframe.data_id,
-                 "mac_address": keyframe.mac_address, "timestamp": keyframe.data_time, "width": recording.width,
-                 "height": recording.height, "frame_idx": index,
+                 "mac_address": keyframe.mac_address, "timestamp": keyframe.data_time, "width": width,
+                 "height": height, "frame_idx": index,
                  "frame_distance_ms": abs(int(timestamps[index]) - keyframe.data_time)}
         labels = tuple(classes.index(person.subcategory) for person in keyframe.persons)
         placed.append((keyframe, image, Window(image["id"], keyframe.data_id, keyframe.mac_address, keyframe.data_time,
@@ -108,12 +108,12 @@ def main() -> None:
                          "keyframes: change coco.val_fraction or coco.split_by")
 
     info = {"window": asdict(window), "split_by": params.split_by}
-    train = to_coco([(k, image) for k, image, _ in placed if image["id"] in set(split.train)], classes, 0, info)
-    val = to_coco([(k, image) for k, image, _ in placed if image["id"] in set(split.val)], classes,
-                  len(train["annotations"]), info)
+    in_train, in_val = set(split.train), set(split.val)
+    train = to_coco([(k, image) for k, image, _ in placed if image["id"] in in_train], classes, 0, info)
+    val = to_coco([(k, image) for k, image, _ in placed if image["id"] in in_val], classes, len(train["annotations"]), info)
+    shown = {side: {image["sensor_id"] for image in coco["images"]} for side, coco in (("training", train), ("validation", val))}
     for name, entry in database.items():
-        sides = {side for side, coco in (("training", train), ("validation", val))
-                 if any(image["sensor_id"] == name for image in coco["images"])}
+        sides = {side for side, names in shown.items() if name in names}
         entry["subset"] = sides.pop() if len(sides) == 1 else "mixed" if sides else "unused"
     summary = describe_split(placed, split, classes, params)
     with replacing_folder(ANNOTATIONS) as folder:

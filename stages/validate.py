@@ -34,17 +34,22 @@ class Validate:
     limits: Limits
 
 
-def scan_recordings(info: dict, sides: dict[str, list[Sample]], dead_pixel_c: float) -> list[checks.RecordingScan]:
-    samples = [sample for side in sides.values() for sample in side]
-    for sample in samples:
+def scan_recordings(info: dict, sides: dict[str, list[Sample]], dead_pixel_c: float, shown: set[str],
+                    windowing: Windowing) -> list[checks.RecordingScan]:
+    """Reads every frame once; the scans keep the windows of the images to be `shown`."""
+    own: dict[str, list[Sample]] = {name: [] for name in info}
+    for sample in (sample for side in sides.values() for sample in side):
         if sample.recording not in info:
             raise InputError(f"{FRAMES} has no recording {sample.recording}, but {sample.image_id} is annotated: run hdf5 again")
+        own[sample.recording].append(sample)
     scans = []
     with tqdm(total=sum(entry["total_frames"] for entry in info.values()), unit="frame", desc="validate") as bar:
         for name in sorted(info):
             with Recording(FRAMES / f"{name}.h5") as recording:
-                own = [sample for sample in samples if sample.recording == name]
-                scans.append(checks.scan_recording(recording, own, dead_pixel_c, bar.update))
+                times = recording.timestamps
+                wanted = {sample.image_id: windowing.frames(times, sample.frame_idx)
+                          for sample in own[name] if sample.image_id in shown}
+                scans.append(checks.scan_recording(recording, own[name], dead_pixel_c, bar.update, wanted=wanted))
     return scans
 
 
@@ -72,20 +77,20 @@ def count_side(samples: list[Sample], classes: list[str]) -> dict:
     return {"images": len(samples), "persons": labels.total(), "classes": dict(labels)}
 
 
-def draw_samples(sides: dict[str, list[Sample]], classes: list[str], windowing: Windowing, folder: Path, number: int) -> None:
-    """Pictures of `number` windows, every class in turn, rarest first."""
+def draw_samples(samples: list[Sample], classes: list[str], scans: list[checks.RecordingScan], windowing: Windowing,
+                 folder: Path) -> None:
     from thermal_action.pictures import draw_window
 
-    for rank, sample in enumerate(choose_samples([*sides["val"], *sides["train"]], number)):
-        with Recording(FRAMES / f"{sample.recording}.h5") as recording:
-            times = recording.timestamps
-            indices = windowing.frames(times, sample.frame_idx)
-            seconds = (times[indices] - sample.timestamp) / 1000
-            draw_window(folder / f"{rank:02d}_{sample.image_id}.png", sample, recording.read(indices), seconds,
-                        windowing.position, classes)
+    scan_of = {scan.recording: scan for scan in scans}
+    for rank, sample in enumerate(samples):
+        scan = scan_of[sample.recording]
+        seconds = (scan.timestamps[windowing.frames(scan.timestamps, sample.frame_idx)] - sample.timestamp) / 1000
+        draw_window(folder / f"{rank:02d}_{sample.image_id}.png", sample, scan.windows[sample.image_id], seconds,
+                    windowing.position, classes)
 
 
 def choose_samples(samples: list[Sample], number: int) -> list[Sample]:
+    """`number` samples to draw, every class in turn, rarest first."""
     counts = Counter(int(label) for sample in samples for label in sample.labels)
     chosen: dict[str, Sample] = {}
     waiting = {label: [sample for sample in samples if label in sample.labels] for label in sorted(counts, key=counts.get)}
@@ -106,12 +111,13 @@ def main() -> None:
         sides[side], classes = read_annotations(ANNOTATIONS / f"{side}.json")
     info = read_json(ANNOTATIONS / "train.json")["info"]
     recordings = read_json(FRAMES / "sensor_info.json")
-    scans = scan_recordings(recordings, sides, params.limits.dead_pixel_c)
+    windowing, shown = Windowing(**info["window"]), choose_samples([*sides["val"], *sides["train"]], params.num_samples)
+    scans = scan_recordings(recordings, sides, params.limits.dead_pixel_c, {sample.image_id for sample in shown}, windowing)
     verdict = (judge_frames(scans, params.limits) + judge_annotations(sides, classes, scans, params.limits)
                + judge_split(sides, scans, info))
     verdict.counts["duplicate_frames"] = sum(entry["duplicate_frames"] for entry in recordings.values())
     with replacing_folder(METRICS / "validation") as folder:
-        draw_samples(sides, classes, Windowing(**info["window"]), folder, params.num_samples)
+        draw_samples(shown, classes, scans, windowing, folder)
     write_json(METRICS / "dataset_stats.json", describe(sides, classes, scans, verdict.counts))
     write_json(METRICS / "validation_report.json", {"ok": not verdict.problems, "split_by": info["split_by"], **asdict(verdict)})
     for sentence in verdict.warnings:

@@ -5,7 +5,7 @@ A *problem* stops the pipeline; a *warning* is counted and shown. Nothing is cor
 
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,16 +32,21 @@ class RecordingScan:
     dead_pixels: list[tuple[int, int, float]] = field(default_factory=list)  # row, column, deviation in C
     contrasts: dict[str, np.ndarray] = field(default_factory=dict)  # image id -> C per person
     temperature: dict[str, float] = field(default_factory=dict)
+    windows: dict[str, np.ndarray] = field(default_factory=dict)  # image id -> frames (T, H, W) C, of those asked for
 
 
 def scan_recording(recording: Recording, samples: Sequence[Sample], dead_pixel_c: float,
-                   progress: Callable[[int], object] = lambda frames: None) -> RecordingScan:
-    """Reads a recording once, a chunk at a time. `samples` are its keyframes."""
+                   progress: Callable[[int], object] = lambda frames: None, *,
+                   wanted: Mapping[str, np.ndarray] | None = None) -> RecordingScan:
+    """Reads a recording once, a chunk at a time. `samples` are its keyframes, `wanted` frame indices (T,) of windows to keep."""
     timestamps, lost = recording.timestamps, recording.lost_pixels
     scan = RecordingScan(recording.id, recording.mac_address, timestamps, np.full(len(timestamps), -1, np.int64), lost)
     keyframes = defaultdict(list)
     for sample in samples:
         keyframes[sample.frame_idx].append(sample)
+    wanted = wanted or {}
+    scan.windows = {image: np.empty((len(indices), recording.height, recording.width), np.float32)
+                    for image, indices in wanted.items()}
     total = np.zeros((recording.height, recording.width))
     squares, previous = np.zeros_like(total), None
     lowest, highest = np.inf, -np.inf
@@ -49,6 +54,9 @@ def scan_recording(recording: Recording, samples: Sequence[Sample], dead_pixel_c
         frames = recording.read(slice(start, start + CHUNK_FRAMES))
         total += frames.sum(0, dtype=np.float64)
         squares += np.square(frames, dtype=np.float64).sum(0)
+        for image, indices in wanted.items():
+            here = indices // CHUNK_FRAMES == start // CHUNK_FRAMES
+            scan.windows[image][here] = frames[indices[here] - start]
         lowest, highest = min(lowest, float(frames.min())), max(highest, float(frames.max()))
         for offset, frame in enumerate(frames):
             index = start + offset

@@ -48,8 +48,13 @@ class DecodedFrames:
     def read(self, recording: str, indices: np.ndarray) -> np.ndarray:
         """float32 [n, H, W] C."""
         chunks, places = np.divmod(indices, CHUNK_FRAMES)
-        needed = {int(chunk): self._chunk(recording, int(chunk)) for chunk in np.unique(chunks)}
-        return np.stack([needed[chunk][place] for chunk, place in zip(chunks.tolist(), places.tolist(), strict=True)])
+        starts = np.flatnonzero(np.diff(chunks, prepend=-1)).tolist()  # of frames in a row that are of one chunk
+        parts = [self._chunk(recording, int(chunks[start])) for start in starts]
+        frames = np.empty((len(indices), *parts[0].shape[1:]), dtype=np.float32)
+        for part, start, end in zip(parts, starts, [*starts[1:], len(indices)], strict=True):
+            # a mode other than raise, or numpy writes a copy first; `Windowing` stays inside of a recording
+            np.take(part, places[start:end], axis=0, out=frames[start:end], mode="clip")
+        return frames
 
     def _chunk(self, recording: str, chunk: int) -> np.ndarray:
         key = (recording, chunk)
@@ -118,6 +123,7 @@ class ThermalActionDataset(Dataset):
         self.samples, self.classes = read_annotations(ann_file)
         self._check_one_size()
         self._people: People | None = None
+        self._rooms_c: dict[int, float] = {}  # medians of windows seen: half as dear as reading one
         # shared memory, so that workers that live on see the next epoch
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self._frames: DecodedFrames | None = None
@@ -149,14 +155,17 @@ class ThermalActionDataset(Dataset):
     def read(self, index: int) -> Window:
         """Sample `index` as it was recorded, and whom copy-paste may add to it."""
         sample = self.samples[index]
-        return Window(self.frames.read(sample.recording, self.window(index)), sample.boxes, sample.labels, sample.object_ids,
-                      furniture(sample), partial(self._donor, sample.recording), self.windowing.position)
+        window = Window(self.frames.read(sample.recording, self.window(index)), sample.boxes, sample.labels, sample.object_ids,
+                        furniture(sample), partial(self._donor, sample.recording), self.windowing.position,
+                        self._rooms_c.get(index))
+        self._rooms_c[index] = window.room_c
+        return window
 
     def subset(self, indices: Iterable[int]) -> "ThermalActionDataset":
         """The samples at `indices` as a data set of their own, that knows of no others: numbered from 0, with its own epoch."""
         part = copy.copy(self)
         part.samples = [self.samples[index] for index in indices]
-        part._people, part._frames = None, None
+        part._people, part._frames, part._rooms_c = None, None, {}
         part._epoch = self._epoch.clone().share_memory_()
         return part
 

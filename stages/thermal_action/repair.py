@@ -54,6 +54,9 @@ class PixelRepair:
 
     def repair(self, pixels: np.ndarray) -> Repaired:
         """`pixels`: float32 [n <= H * W] C as received. ValueError when nothing is known of any pixel."""
+        if pixels.size == self._last.size and pixels.min() >= LOST_BELOW_C and pixels.max() < np.inf:  # NaN compares false
+            self._last = pixels.astype(np.float32)
+            return Repaired(self._last.reshape(self._shape), 0, 0, False)
         frame = np.full(self._last.size, np.nan, dtype=np.float32)
         valid = (pixels >= LOST_BELOW_C) & ~np.isinf(pixels)  # NaN compares false
         count = frame.size - int(valid.sum())
@@ -93,15 +96,16 @@ class PixelRepair:
 
 def increasing(costs: np.ndarray) -> list[int]:
     """A column for each row of `costs` [rows <= columns], each further right than the one before, with the least sum."""
-    rows, columns = costs.shape
-    least = np.full((rows + 1, columns + 1), np.inf)  # of the first rows in the first columns
-    least[0] = 0
-    for row in range(rows):
+    columns = costs.shape[1]
+    least = [[0.0] * (columns + 1)]  # of the first rows in the first columns
+    for row, prices in enumerate(costs.tolist()):  # of a few numbers lists are faster than arrays
+        above, sums = least[-1], [np.inf] * (columns + 1)
         for column in range(row, columns):
-            least[row + 1, column + 1] = min(least[row + 1, column], least[row, column] + costs[row, column])
+            sums[column + 1] = min(sums[column], above[column] + prices[column])
+        least.append(sums)
     chosen, column = [], columns
-    for row in range(rows, 0, -1):
-        while least[row, column - 1] == least[row, column]:
+    for row in range(len(costs), 0, -1):
+        while least[row][column - 1] == least[row][column]:
             column -= 1
         column -= 1
         chosen.append(column)

@@ -7,7 +7,7 @@ are dealt out to n folds, and every keyframe validates in one of them.
 """
 
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -122,19 +122,14 @@ def split_by_keyframe(windows: Sequence[Window], val_fraction: float, seed: int,
 def group_by_session(windows: Sequence[Window], recording_spans: Mapping[str, tuple[int, int]], gap_s: float) -> list[Hashable]:
     """(device, number) per window: recordings of one device with less than `gap_s` seconds between them are one session."""
     device = {window.recording: window.mac_address for window in windows}
-    session, last_end = {}, {}
+    session, last_end, number = {}, {}, Counter()
     for recording in sorted(device, key=lambda recording: (device[recording], recording_spans[recording], recording)):
         mac, (start, end) = device[recording], recording_spans[recording]
-        number = session_of(session, mac)
         if mac in last_end and start - last_end[mac] > gap_s * 1000:
-            number += 1
-        session[recording] = (mac, number)
+            number[mac] += 1
+        session[recording] = (mac, number[mac])
         last_end[mac] = max(end, last_end.get(mac, end))
     return [session[window.recording] for window in windows]
-
-
-def session_of(session: Mapping[str, tuple[str, int]], mac: str) -> int:
-    return max((number for device, number in session.values() if device == mac), default=0)
 
 
 def choose_groups(groups: Sequence[Hashable], labels: Sequence[Sequence[int]], val_fraction: float, seed: int) -> set:
@@ -198,13 +193,11 @@ def overlapping(windows: Sequence[Window], others: Sequence[Window]) -> set[str]
     spans = defaultdict(list)
     for other in others:
         spans[other.mac_address].append((other.first_ms, other.last_ms))
-    for mac, device_spans in spans.items():
-        starts = np.array(sorted(start for start, _ in device_spans))
-        ends = np.array(sorted(end for _, end in device_spans))
-        for window in windows:
-            if window.mac_address == mac:
-                # spans begun by the window's end, less those that ended before its start
-                touches = np.searchsorted(starts, window.last_ms, "right") - np.searchsorted(ends, window.first_ms, "left")
-                if touches > 0:
-                    touching.add(window.image_id)
+    starts, ends = ({mac: np.sort([span[side] for span in own]) for mac, own in spans.items()} for side in (0, 1))
+    for window in windows:
+        if window.mac_address in spans:
+            # spans begun by the window's end, less those that ended before its start
+            begun = np.searchsorted(starts[window.mac_address], window.last_ms, "right")
+            if begun > np.searchsorted(ends[window.mac_address], window.first_ms, "left"):
+                touching.add(window.image_id)
     return touching

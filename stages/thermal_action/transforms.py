@@ -42,7 +42,8 @@ class ThermalActionTransform:
         rng = rng or np.random.default_rng()
         for augmentation in self.augmentations:
             window = augmentation(window, rng)
-        frames = torch.from_numpy(scale(window.frames, self.temperature_range))
+        own = window.frames if self.background == "window_median" else None  # a copy, with which nobody else works
+        frames = torch.from_numpy(scale(window.frames, self.temperature_range, out=own))
         beds = [box for name, box in window.furniture if name in BEDS]
         boxes, beds = (torch.from_numpy(np.array(each, np.float32).reshape(-1, 4)) for each in (window.boxes, beds))
         return frames.expand(3, *frames.shape), boxes, torch.from_numpy(window.labels), window.object_ids, beds

@@ -104,26 +104,45 @@ def rank_rows(rows: LabelledBoxes, numbers: dict[Hashable, int], excluded: set, 
               ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(image number, label, box, score) of the rows that count: images as they appear, in each by descending score.
 
-    `capacity` rows an image at most, 0 for all; ground truth has the score 1. Kept in a heap of (score, action, y1, x1, y2,
-    x2) as in the official read_csv, because the heap's own order decides between equal scores. `numbers` gives image keys
-    their numbers and is shared by both sides.
+    `capacity` rows an image at most, 0 for all; ground truth has the score 1. `numbers` gives image keys their numbers and is
+    shared by both sides.
     """
-    scores = np.ones(len(rows.labels)) if rows.scores is None else np.asarray(rows.scores, float)
-    x1, y1, x2, y2 = np.asarray(rows.boxes, float).reshape(-1, 4).T.tolist()
-    entries = zip(scores.tolist(), np.asarray(rows.labels).tolist(), y1, x1, y2, x2, strict=True)
-    heaps: dict[Hashable, list[tuple]] = {}
-    for key, entry in zip(rows.images, entries, strict=True):
-        if key in excluded:
-            continue
-        heap = heaps.setdefault(key, [])
+    counts = [row for row, key in enumerate(rows.images) if key not in excluded] if excluded else slice(None)
+    images = [rows.images[row] for row in counts] if excluded else rows.images
+    scores = (np.ones(len(rows.labels)) if rows.scores is None else np.asarray(rows.scores, float))[counts]
+    labels, boxes = np.asarray(rows.labels, np.int64)[counts], np.asarray(rows.boxes, float).reshape(-1, 4)[counts]
+    places = {key: number for number, key in enumerate(dict.fromkeys(images))}  # as they appear
+    place = np.fromiter(map(places.__getitem__, images), np.int64, len(images))
+    order = np.lexsort((-scores, place))
+    ordered = place[order]
+    rank = np.arange(len(order)) - np.searchsorted(ordered, np.arange(len(places)))[ordered]
+    tied = np.zeros(len(places), dtype=bool)  # images in which two scores are equal
+    tied[ordered[1:][(np.diff(ordered) == 0) & (np.diff(scores[order]) == 0)]] = True
+    kept = order[~tied[ordered] & (rank < (capacity or len(order)))]
+    kept = np.concatenate([kept, rank_tied(np.flatnonzero(tied[place]), place, scores, labels, boxes, capacity)])
+    kept = kept[np.argsort(place[kept], kind="stable")]
+    image = np.array([numbers.setdefault(key, len(numbers)) for key in places], dtype=np.int64)
+    return image[place[kept]], labels[kept], boxes[kept], scores[kept]
+
+
+def rank_tied(rows: np.ndarray, place: np.ndarray, scores: np.ndarray, labels: np.ndarray, boxes: np.ndarray,
+              capacity: int) -> np.ndarray:
+    """Those of `rows` that count, image by image, from a heap of (score, action, y1, x1, y2, x2) as in the official read_csv: the
+    heap's own order decides between equal scores.
+    """
+    x1, y1, x2, y2 = boxes[rows].T.tolist()
+    heaps: dict[int, list[tuple]] = {}
+    row_of: dict[tuple, int] = {}  # of equal entries the last, for a row's number in the entry would change the heap's order
+    entries = zip(scores[rows].tolist(), labels[rows].tolist(), y1, x1, y2, x2, strict=True)
+    for row, image, entry in zip(rows.tolist(), place[rows].tolist(), entries, strict=True):
+        heap = heaps.setdefault(image, [])
+        row_of[image, entry] = row
         if not capacity or len(heap) < capacity:
             heapq.heappush(heap, entry)
         elif entry[0] > heap[0][0]:
             heapq.heapreplace(heap, entry)
-    kept = np.array([(numbers.setdefault(key, len(numbers)), *entry)
-                     for key, heap in heaps.items() for entry in sorted(heap, key=lambda entry: -entry[0])])
-    kept = kept.reshape(-1, 7)
-    return kept[:, 0].astype(np.int64), kept[:, 2].astype(np.int64), kept[:, [4, 3, 6, 5]], kept[:, 1]
+    return np.array([row_of[image, entry] for image, heap in heaps.items()
+                     for entry in sorted(heap, key=lambda entry: -entry[0])], dtype=np.int64)
 
 
 def match(truth_key: np.ndarray, truth_boxes: np.ndarray, key: np.ndarray, boxes: np.ndarray, iou: float) -> np.ndarray:
