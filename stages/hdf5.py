@@ -6,17 +6,22 @@ out  data/frames/<recording>.h5     frames [N, H, W] C, timestamps, frame_seqs, 
 run  python stages/hdf5.py
 """
 
+import os
 import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Literal
 
+import h5py
+import numpy as np
 from tqdm import tqdm
 
 from thermal_action import InputError
-from thermal_action.files import replacing_folder, write_json
+from thermal_action.files import code_sha256, file_sha256, fingerprint, replacing_folder, write_json
+from thermal_action.kept import Kept
 from thermal_action.params import Field, read_params, section
 from thermal_action.raw import PayloadFormat, device_of, pages, read_page, read_query
 from thermal_action.recordings import write_recording
@@ -25,6 +30,7 @@ from thermal_action.runtime import Runtime
 from thermal_action.script import run
 
 RAW, FRAMES = Path("data/raw"), Path("data/frames")
+KEPT = Path(os.environ.get("THERMAL_SCRATCH", ".scratch"), "hdf5")
 
 
 @section
@@ -40,7 +46,7 @@ def convert_recording(recording: str, received: dict, mac_address: str, target: 
     first = next(read_page(pages(folder)[0]))
     shape = (first.height, first.width)
     frames = decode_frames(folder, PayloadFormat(**received["payload"]), shape, params.packet_px, counts)
-    write_recording(target / f"{recording}.h5", frames, sensor_id=recording, mac_address=mac_address, height=shape[0],
+    write_recording(target, frames, sensor_id=recording, mac_address=mac_address, height=shape[0],
                     width=shape[1], compression=params.compression, level=params.level)
     if counts.frames + counts.duplicate_frames != received["frames"]:
         raise InputError(f"{folder} holds {counts.frames + counts.duplicate_frames} frames, but query.json says "
@@ -49,7 +55,21 @@ def convert_recording(recording: str, received: dict, mac_address: str, target: 
             "min_timestamp": received["first_ts"], "max_timestamp": received["last_ts"],
             "corrupted_frames": counts.corrupted_frames, "lost_pixels": counts.lost_pixels,
             "moved_frames": counts.moved_frames, "unrepaired_pixels": counts.unrepaired_pixels,
-            "duplicate_frames": counts.duplicate_frames}
+            "duplicate_frames": counts.duplicate_frames, "sha256": file_sha256(target)}
+
+
+def provide_recording(recording: str, received: dict, mac_address: str, folder: Path, params: Hdf5, code: dict,
+                      ) -> tuple[str, bool, dict]:
+    """Writes one recording, or takes it over from an earlier run; (key that it is kept by, whether taken over, its entry)."""
+    raw = {page.name: file_sha256(page) for page in pages(RAW / "frames" / recording)}
+    key = fingerprint({"recording": recording, "received": received, "mac_address": mac_address, "raw": raw, "code": code,
+                       "params": asdict(params), "versions": [h5py.version.hdf5_version, np.__version__]})
+    kept, target = Kept(KEPT), folder / f"{recording}.h5"
+    if entry := kept.restore(key, target):
+        return key, True, entry
+    entry = convert_recording(recording, received, mac_address, target, params)
+    kept.keep(key, target, entry)
+    return key, False, entry
 
 
 def say_nothing() -> None:
@@ -60,24 +80,28 @@ def say_nothing() -> None:
 def main() -> None:
     params, runtime = read_params("hdf5", Hdf5), read_params("runtime", Runtime)
     query = read_query(RAW, read_params("fetch", dict))
+    code, info, keys, taken = code_sha256(__file__), {}, set(), 0
     workers = ProcessPoolExecutor(runtime.cores, mp_context=get_context("spawn"), initializer=say_nothing)
-    with replacing_folder(FRAMES) as target, workers as pool:
-        jobs = {pool.submit(convert_recording, recording, received, device_of(RAW, recording), target, params):
-                recording for recording, received in query["received"].items()}
+    with replacing_folder(FRAMES) as folder, workers as pool:
+        jobs = {pool.submit(provide_recording, recording, received, device_of(RAW, recording), folder, params, code): recording
+                for recording, received in query["received"].items()}
         with tqdm(total=query["frames"], unit="frame", desc="hdf5") as bar:
-            info = {}
             for job in as_completed(jobs):
                 try:
-                    info[jobs[job]] = job.result()
+                    key, kept, entry = job.result()
                 except BrokenProcessPool:  # HDF5 crashes where it cannot write
-                    raise InputError(f"a process that wrote to {target} was ended by the system: see that the disk has space and"
+                    raise InputError(f"a process that wrote to {folder} was ended by the system: see that the disk has space and"
                                      " the machine memory, then run it again") from None
-                bar.update(info[jobs[job]]["total_frames"] + info[jobs[job]]["duplicate_frames"])
-        write_json(target / "sensor_info.json", info)
+                info[jobs[job]] = entry
+                keys.add(key)
+                taken += kept
+                bar.update(entry["total_frames"] + entry["duplicate_frames"])
+        write_json(folder / "sensor_info.json", info)
+    Kept(KEPT).forget_all_but(keys)
     total = {key: sum(entry[key] for entry in info.values())
              for key in ("total_frames", "corrupted_frames", "lost_pixels", "moved_frames")}
-    print(f"hdf5: {len(info)} recordings, {total['total_frames']} frames, {total['corrupted_frames']} of them with "
-          f"{total['lost_pixels']} lost pixels, all repaired and counted; packets put back in place in {total['moved_frames']}")
+    print(f"hdf5: {len(info)} recordings ({taken} as they were), {total['total_frames']} frames, {total['corrupted_frames']} of them"
+          f" with {total['lost_pixels']} lost pixels, all repaired and counted; packets put back in place in {total['moved_frames']}")
 
 
 if __name__ == "__main__":

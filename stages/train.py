@@ -10,7 +10,6 @@ run  python stages/train.py  killed at any moment and run again, it goes on afte
 """
 
 import os
-import sys
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,7 @@ from dvclive import Live
 from tqdm import tqdm
 
 from thermal_action import InputError
-from thermal_action.files import file_sha256, fingerprint, read_json, replacing_folder, write_json
+from thermal_action.files import code_sha256, file_sha256, fingerprint, read_json, replacing_folder, write_json
 from thermal_action.models import ActionModel, build_model
 from thermal_action.params import read_params
 from thermal_action.pictures import draw_augmentations
@@ -71,15 +70,12 @@ def start_network(shape: dict, params: Train, classes: list[str], team: Team) ->
 
 def fingerprint_run(model: Model, params: Train, origin: dict, team: Team) -> str:
     """Stands for everything that decides the result: parameters, starting weights, data, code, torch, what rounds differently."""
-    stages = Path(__file__).resolve().parent
     inputs = [ANNOTATIONS / "train.json", ANNOTATIONS / "val.json", *sorted(FRAMES.glob("*.h5"))]
-    modules = {Path(module.__file__).resolve() for module in sys.modules.values() if getattr(module, "__file__", None)}
-    code = sorted(file.relative_to(stages) for file in modules if file.is_relative_to(stages))
     return fingerprint({"model": asdict(model), "train": asdict(params), "origin": origin,
                         "torch": torch.__version__, "threads": torch.get_num_threads(), "ranks": team.size,
                         "device": team.device.type,
                         "inputs": {path.name: file_sha256(path) for path in inputs},
-                        "code": {str(path): file_sha256(stages / path) for path in code}})
+                        "code": code_sha256(__file__)})
 
 
 def run_epoch(epoch: int, learner: Learner, loaders: Loaders, params: Train, boxes_from: BoxSource, team: Team,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -104,3 +105,29 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
     assert process.returncode == 0, process.stderr
     assert int(process.stdout) * 1024 < 200e6
     (tiny_project.folder / "big.h5").unlink()
+
+
+def test_one_recording_more_is_one_conversion_more_and_the_same_bytes(prepared, tmp_path):
+    # a hundred recordings would be converted again for the sake of one
+    frames, raw = prepared.folder / "data/frames", prepared.folder / "data/raw"
+    prepared.run("fetch")
+    kept = raw / "frames/D0_S0"
+    query = json.loads((raw / "query.json").read_text())
+    fewer = {**query, "received": {name: facts for name, facts in query["received"].items() if name != kept.name}}
+    (raw / "query.json").write_text(json.dumps(fewer))
+    assert "hdf5: 3 recordings (0 as they were)" in prepared.run("hdf5").stdout
+    shutil.rmtree(frames)  # as DVC does before it runs a stage
+    (raw / "query.json").write_text(json.dumps(query))
+    assert "hdf5: 4 recordings (3 as they were)" in prepared.run("hdf5").stdout
+    incremental = {path.name: path.read_bytes() for path in frames.iterdir()}
+    shutil.rmtree(prepared.folder / ".scratch")
+    assert "(0 as they were)" in prepared.run("hdf5").stdout
+    assert incremental == {path.name: path.read_bytes() for path in frames.iterdir()}
+
+    with h5py.File(frames / "D0_S0.h5", "r+") as file:  # an edit reaches what is kept, too: it is the same file
+        file["frames"][0] = 0
+    assert "(3 as they were)" in prepared.run("hdf5").stdout
+    assert incremental == {path.name: path.read_bytes() for path in frames.iterdir()}
+    prepared.set({"hdf5": {"level": 9}})
+    assert "(0 as they were)" in prepared.run("hdf5").stdout
+    assert len(list((prepared.folder / ".scratch/hdf5").iterdir())) == 8  # none of those before

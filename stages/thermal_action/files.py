@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,6 +104,13 @@ def fingerprint(value: Any) -> str:
     """16 hex digits that stand for a JSON-able value."""
     canonical = json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def code_sha256(script: str | Path) -> dict[str, str]:
+    """Of every module loaded so far that lies beside `script` or in folders there, by its relative path."""
+    folder = Path(script).resolve().parent
+    modules = {Path(module.__file__).resolve() for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
+    return {str(file.relative_to(folder)): file_sha256(file) for file in sorted(modules) if file.is_relative_to(folder)}
 
 
 def file_sha256(path: str | Path) -> str:
