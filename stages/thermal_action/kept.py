@@ -1,8 +1,7 @@
 """Files that an earlier run made for single recordings, so that one recording more costs one recording's work.
 
-They lie in .scratch, where DVC neither deletes nor tracks, under the fingerprint of all that decides them, as hard links to what the
-stage wrote: they take no space of their own while that stands. What was altered since is made anew; what no run needs any more
-goes.
+They lie in .scratch, where DVC neither deletes nor tracks, under the fingerprint of all that decides them, as hard links to what
+the stage wrote: they take no space of their own while that stands. What was altered since is made anew; what no run needs goes.
 """
 
 import os
