@@ -1,10 +1,10 @@
 """How fast each step from a source to a score is, beside the least that any program needs for it; as a table in Markdown.
 
-run  make bench     (python benchmarks/throughput.py [part ...] [--file table.md] [--compile])
+run  make bench     (python benchmarks/throughput.py [part ...] [--file table.md] [--compile]); the last table is throughput.md
 
-On eight simulated recordings in a temporary folder, on one core; five minutes. What stands in one part runs in one process, in
-turn, so that a busy machine slows all alike; the best of some rounds is told, by processor time (what a core can do) and by the
-clock. Memory is the most that the part's process held, of a stage with its own processes; libraries are among it.
+On eight simulated recordings in a temporary folder, on one core; four minutes of processor time. What stands in one part runs in
+one process, in turn, so that a busy machine slows all alike; the best of some rounds is told, by processor time (what a core can
+do) and by the clock. Memory is the most that the part's process held, of a stage with its own processes; libraries are among it.
 """
 
 import argparse
