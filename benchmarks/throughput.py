@@ -93,7 +93,8 @@ def measure_hdf5() -> Iterator[Row]:
 
     def convert(compression: str) -> None:
         for recording, received in query["received"].items():
-            convert_recording(recording, received, device_of(RAW, recording), target, replace(params, compression=compression))
+            convert_recording(recording, received, device_of(RAW, recording), target / f"{recording}.h5",
+                              replace(params, compression=compression))
 
     def write(filters: Mapping) -> None:
         for number, frames in enumerate(recordings):

@@ -39,7 +39,8 @@ class Workspace:
         self.folder = folder
         folder.mkdir()
         shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "dvc.yaml", folder)
+        for name in ("dvc.yaml", "requirements.txt"):
+            shutil.copy(ROOT / name, folder)
         params = YAML(typ="safe").load(ROOT / "params.yaml")
         for name, value in (RUNTIME | dict(changes)).items():
             *sections, key = name.split(".")

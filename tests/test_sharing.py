@@ -6,6 +6,7 @@ Without these, what one engineer trained could not be compared, carried on or us
 import asyncio
 import csv
 import json
+import re
 import secrets
 import shutil
 import subprocess
@@ -293,9 +294,10 @@ def test_a_pull_request_shows_its_scores_and_plots_without_secrets_or_network(te
     summary = clone.folder / "summary.md"
     clone.run("bash", "-e", "-c", steps["Compare parameters, scores and plots with the base"], BASE="main",
               GITHUB_STEP_SUMMARY=str(summary))
-    said = summary.read_text()
-    assert "| params.yaml | train.lr | 0.003 | 0.0005 |" in " ".join(said.split(" ")).replace("  ", " ")
-    assert "metrics/summary.json | top1" in said and said.index("## Committed scores") < said.index("## Scores of a tiny run")
+    parts = re.split("^## ", re.sub(" +", " ", summary.read_text()), flags=re.MULTILINE)[1:]
+    assert [part.splitlines()[0] for part in parts] == ["Parameters", "Committed scores", "Scores of a tiny run"]
+    assert "| Path | Param | base | change |" in parts[0] and "| params.yaml | train.lr | 0.003 | 0.0005 |" in parts[0]
+    assert "| metrics/summary.json | top1 |" in parts[2]
     page = clone.folder / "report/index.html"
     assert "vegaEmbed" in page.read_text() and 'src="http' not in page.read_text()
     if shutil.which("chromium"):
