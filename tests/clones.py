@@ -50,6 +50,12 @@ class Clone:
         assert not check or process.returncode == 0, f"{command}\n{process.stdout}\n{process.stderr}"
         return process.stdout + process.stderr
 
+    def start(self, *command: str, **environment: str) -> subprocess.Popen:
+        """The same in the background, in a process group of its own."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return subprocess.Popen(command, cwd=self.folder, env=os.environ | {"PATH": path} | environment, start_new_session=True,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
     def dvc(self, *command: str, **options) -> str:
         return self.run("dvc", *command, **options)
 

@@ -2,6 +2,10 @@
 
 import csv
 import json
+import os
+import shutil
+import signal
+import time
 from importlib import import_module
 from statistics import fmean, stdev
 
@@ -52,7 +56,7 @@ def sweep(clone: Clone, *arguments: str, check: bool = True) -> str:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory) -> Clone:
-    """A repository in which a variant was trained with two seeds on both folds."""
+    """A repository in which a variant was trained with two seeds on both folds, by a sweep that was killed once."""
     clone = tiny_repository(tmp_path_factory.mktemp("experiments") / "clone")
     for file in ("params.yaml", "pipelines/transfer/params.yaml"):
         clone.set_params(TINY, file)
@@ -60,7 +64,13 @@ def swept(tmp_path_factory) -> Clone:
     (clone.folder / "variants.yaml").write_text(VARIANTS)
     (clone.folder / "short.txt").write_text(RECIPE)
     clone.commit("variants")
-    sweep(clone)
+    first = clone.start("python", "benchmarks/sweep.py", "variants.yaml", "--seeds", "0", "1", FOLDS="2")
+    while NAMES[0] not in list_names(clone):
+        assert first.poll() is None, first.communicate()
+        time.sleep(1)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert NAMES[0] not in sweep(clone)
     return clone
 
 
@@ -84,6 +94,17 @@ def test_a_sweep_runs_each_seed_and_fold_once_and_leaves_the_working_tree_alone(
     assert swept.run("git", "status", "--porcelain") == ""
     assert "sweep:" not in sweep(swept)
     assert "no variant long" in sweep(swept, "long", check=False)
+
+
+def test_a_queue_tries_every_choice(finished, tmp_path):
+    clone = Clone(shutil.copytree(finished.folder, tmp_path / "clone", symlinks=True))
+    clone.dvc("exp", "run", "--queue", "-S", "train.lr=choice(0.002,0.008)", "-S", "train.epochs=1")
+    clone.dvc("queue", "start")
+    while "Running" in (said := clone.dvc("queue", "status")) or "Queued" in said:
+        time.sleep(2)
+    assert said.count("Success") == 2, said
+    shown = csv.DictReader(clone.dvc("exp", "show", "--csv").splitlines())
+    assert {"0.002", "0.008"} < {row["train.lr"] for row in shown}
 
 
 def test_a_seed_is_both_pipelines_and_folds_are_those_of_the_one_that_is_scored(monkeypatch):

@@ -9,7 +9,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from clones import ROOT, tiny_repository
+from clones import ROOT, Clone, tiny_repository
 from conftest import Project, tiny
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -73,9 +72,7 @@ def undisturbed(tmp_path_factory) -> Undisturbed:
 
 
 def start(folder: Path, *command: str, **environment: str) -> subprocess.Popen:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return subprocess.Popen(command, cwd=folder, env=os.environ | {"PATH": path} | environment, start_new_session=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return Clone(folder).start(*command, **environment)
 
 
 def finish(process: subprocess.Popen, code: int = 0) -> str:

@@ -218,12 +218,16 @@ def test_foreign_files_are_refused_in_a_sentence(tmp_path):
         load_model(path)
 
 
-def test_torn_and_outdated_model_files_are_refused_in_a_sentence(tmp_path):
+def test_torn_altered_and_outdated_model_files_are_refused_in_a_sentence(tmp_path):
     path = tmp_path / "best.pt"
     save_model(path, build_model(**ARCHITECTURE, num_classes=3), INFO)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="is no whole checkpoint"):
+        load_model(path)
+    middle = len(whole) // 2  # among the weights, where torch itself notices nothing
+    path.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    with pytest.raises(InputError, match="best.pt is damaged in .*: delete it and run"):
         load_model(path)
     path.write_bytes(whole)
     content = torch.load(path, weights_only=True)

@@ -1,6 +1,7 @@
 """Model files for later stages."""
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +40,15 @@ def save_model(path: str | Path, model: nn.Module, info: dict[str, Any]) -> None
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> tuple[nn.Module, dict[str, Any]]:
     """(model ready to predict, info) of a file that `save_model` wrote; `info` as there.
 
-    InputError for a missing or torn file, one that holds code (a pickle), or a checkpoint of another project.
+    InputError for a missing or torn file, one in which a bit flipped, one that holds code (a pickle), or a checkpoint of another
+    project.
     """
     content = read_plain(path, name=str(path), remedy="run `dvc repro train` or `dvc pull`")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path} is no model of this project ({FORMAT!r}): train one with `dvc repro train`, or `dvc pull`")
+    with zipfile.ZipFile(path) as archive:  # torch writes checksums and does not look at them
+        if damaged := archive.testzip():
+            raise InputError(f"{path} is damaged in {damaged}: delete it and run `dvc repro train` or `dvc pull`")
     missing = sorted({"state_dict", *INFO_KEYS} - content.keys())
     if missing:
         raise InputError(f"{path} lacks {missing[0]!r}: train it again with `dvc repro train`")
