@@ -1,6 +1,8 @@
 """pytest tests/test_distributed.py - two processes that learn something else than one make every comparison void."""
 
 import copy
+import shutil
+import socket
 import subprocess
 import sys
 
@@ -108,6 +110,27 @@ def test_killed_processes_go_on_as_if_nothing_had_happened(ready):
     assert torch.load(unfinished, weights_only=True)["progress"]["epoch"] in (1, 2)
     assert "goes on after epoch" in ready.run("train").stdout
     assert_same(outcome(ready), expected)
+
+
+@pytest.mark.slow
+def test_two_machines_learn_as_two_processes_of_one(ready, tmp_path):
+    """As README has it, each from a folder of its own, as if on a disk of its own; the first writes."""
+    ready.set({"train": {"epochs": 2}})
+    learn_as_two(ready.folder)
+    expected = outcome(ready)
+    other = shutil.copytree(ready.folder, tmp_path / "other", symlinks=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1",
+                f"--master-port={port}"]
+    machines = [subprocess.Popen([*torchrun, f"--node-rank={rank}", "stages/train.py"], cwd=folder, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True) for rank, folder in enumerate([ready.folder, other])]
+    for machine in machines:
+        out, said = machine.communicate(timeout=200)
+        assert machine.returncode == 0, said
+    assert_same(outcome(ready), expected)
+    assert not (other / "models/best.pt").exists()
 
 
 @pytest.mark.slow
