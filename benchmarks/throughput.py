@@ -81,9 +81,10 @@ def measure_hdf5() -> Iterator[Row]:
     import h5py
     import hdf5plugin
 
-    from hdf5 import Hdf5, convert_recording
+    from hdf5 import Hdf5
+    from thermal_action.conversion import Conversion
     from thermal_action.params import read_params
-    from thermal_action.raw import device_of, read_query
+    from thermal_action.raw import read_query
     from thermal_action.recordings import CHUNK_FRAMES, Recording
 
     params, query = read_params("hdf5", Hdf5), read_query(RAW, read_params("fetch", dict))
@@ -92,9 +93,9 @@ def measure_hdf5() -> Iterator[Row]:
     target.mkdir()
 
     def convert(compression: str) -> None:
+        conversion = Conversion(RAW, **asdict(replace(params, compression=compression)))
         for recording, received in query["received"].items():
-            convert_recording(recording, received, device_of(RAW, recording), target / f"{recording}.h5",
-                              replace(params, compression=compression))
+            conversion.convert(recording, received, target / f"{recording}.h5")
 
     def write(filters: Mapping) -> None:
         for number, frames in enumerate(recordings):

@@ -131,3 +131,20 @@ def test_one_recording_more_is_one_conversion_more_and_the_same_bytes(prepared, 
     prepared.set({"hdf5": {"level": 9}})
     assert "(0 as they were)" in prepared.run("hdf5").stdout
     assert len(list((prepared.folder / ".scratch/hdf5").iterdir())) == 8  # none of those before
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_writes_the_same_bytes(prepared):
+    # one parameter takes the work to other machines, or it would never go there
+    from distributed import LocalCluster
+
+    frames = prepared.folder / "data/frames"
+    expected = {path.name: path.read_bytes() for path in frames.iterdir()}
+    shutil.rmtree(frames)
+    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", scheduler_port=0, dashboard_address=None) as cluster:
+        prepared.set({"runtime": {"dask": cluster.scheduler_address}})
+        assert "hdf5: 4 recordings (0 as they were)" in prepared.run("hdf5").stdout
+        assert expected == {path.name: path.read_bytes() for path in frames.iterdir()}
+        (prepared.folder / "data/raw/frames/D0_S0/000000.jsonl").write_text("no frame\n")
+        assert "000000.jsonl, line 1 is no raw frame" in prepared.refusal("hdf5")
+    assert "is no Dask scheduler that answers" in prepared.refusal("hdf5")
