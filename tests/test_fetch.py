@@ -54,7 +54,7 @@ def test_a_folder_arrives_bit_by_bit(tiny_project, archive):
             assert np.array_equal(frames, file["frames"][:]) and times == file["timestamps"][:].tolist()
     query = json.loads((tiny_project.folder / "data/raw/query.json").read_text())
     assert query["frames"] == 480 and set(query["received"]) == {"D0_S0", "D0_S1", "D1_S0", "D1_S1"}
-    assert not [path for path in (tiny_project.folder / ".scratch").iterdir() if path.name.startswith("fetch")]
+    assert not [path for path in (tiny_project.folder / ".scratch").iterdir() if path.name.startswith("fetch-")]
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])

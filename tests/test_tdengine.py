@@ -738,7 +738,7 @@ def test_parameters_out_of_range_are_named(site, params):
 
 SCRIPT = textwrap.dedent("""
     import json, sys
-    from thermal_action.params import run
+    from thermal_action.script import run
     from thermal_action.raw import RawStore
     from thermal_action.sources.tdengine import TDengineSource
 

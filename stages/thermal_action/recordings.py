@@ -86,7 +86,8 @@ class Recording:
                 raise self.damaged("is no whole HDF5 file", error) from None
             for name in ("frames", "timestamps"):
                 if not isinstance(self.look_up(file, name), h5py.Dataset) or file[name].dtype.kind not in "fiu":
-                    raise InputError(f"{self.path} has no dataset {name!r} of numbers: it was not written by the hdf5 stage")
+                    raise InputError(f"{self.path} has no dataset {name!r} of numbers, so the hdf5 stage did not write it, or it"
+                                     " is damaged: run `dvc repro hdf5` or `dvc pull`")
             self._file = file
         return self._file
 
@@ -108,7 +109,8 @@ class Recording:
     def dataset(self, name: str) -> h5py.Dataset:
         found = self.look_up(self.file, name)
         if not isinstance(found, h5py.Dataset):
-            raise InputError(f"{self.path} has no dataset {name!r}: it was not written by the hdf5 stage")
+            raise InputError(f"{self.path} has no dataset {name!r}, so the hdf5 stage did not write it, or it is damaged: run"
+                             " `dvc repro hdf5` or `dvc pull`")
         return found
 
     def stored(self, name: str, where: slice = slice(None)) -> np.ndarray:
