@@ -7,6 +7,7 @@ out  metrics/validation_report.json   {"ok": true, ...}, problems and warnings i
 run  python stages/validate.py        exits with 1 when there are problems (the report is written all the same)
 """
 
+import os
 import sys
 from collections import Counter
 from dataclasses import asdict
@@ -18,7 +19,15 @@ from tqdm import tqdm
 
 from thermal_action import InputError, checks
 from thermal_action.annotations import Sample, read_annotations
-from thermal_action.files import read_json, replacing_folder, write_json
+from thermal_action.files import (
+    code_sha256,
+    file_sha256,
+    fingerprint,
+    read_json,
+    replacing_folder,
+    write_json,
+)
+from thermal_action.kept import Kept
 from thermal_action.params import Field, read_params, section
 from thermal_action.recordings import Recording
 from thermal_action.script import run
@@ -26,6 +35,7 @@ from thermal_action.verdict import Limits, judge_annotations, judge_frames, judg
 from thermal_action.windows import Windowing
 
 FRAMES, ANNOTATIONS, METRICS = Path("data/frames"), Path("data/annotations"), Path("metrics")
+KEPT = Path(os.environ.get("THERMAL_SCRATCH", ".scratch"), "validate")
 
 
 @section
@@ -36,21 +46,44 @@ class Validate:
 
 def scan_recordings(info: dict, sides: dict[str, list[Sample]], dead_pixel_c: float, shown: set[str],
                     windowing: Windowing) -> list[checks.RecordingScan]:
-    """Reads every frame once; the scans keep the windows of the images to be `shown`."""
+    """Reads every frame once, but none of a recording that was scanned before; the scans keep the windows of images `shown`."""
     own: dict[str, list[Sample]] = {name: [] for name in info}
     for sample in (sample for side in sides.values() for sample in side):
         if sample.recording not in info:
             raise InputError(f"{FRAMES} has no recording {sample.recording}, but {sample.image_id} is annotated: run hdf5 again")
         own[sample.recording].append(sample)
-    scans = []
+    scans, keys, kept, code, written = [], set(), Kept(KEPT), code_sha256(__file__), KEPT / "scan"
+    KEPT.mkdir(parents=True, exist_ok=True)
     with tqdm(total=sum(entry["total_frames"] for entry in info.values()), unit="frame", desc="validate") as bar:
         for name in sorted(info):
-            with Recording(FRAMES / f"{name}.h5") as recording:
+            path, drawn = FRAMES / f"{name}.h5", [sample for sample in own[name] if sample.image_id in shown]
+            asked = sorted((sample.image_id, sample.frame_idx, sample.boxes.tolist()) for sample in own[name])
+            key = fingerprint({"recording": info[name], "samples": asked, "dead_pixel_c": dead_pixel_c, "code": code})
+            keys.add(key)
+            if not drawn and (found := kept.find(key)) and is_unchanged(path, found[1], info[name]):
+                scans.append(checks.RecordingScan.load(found[0]))
+                bar.update(len(scans[-1].timestamps))
+                continue
+            with Recording(path) as recording:
                 times = recording.timestamps
-                wanted = {sample.image_id: windowing.frames(times, sample.frame_idx)
-                          for sample in own[name] if sample.image_id in shown}
+                wanted = {sample.image_id: windowing.frames(times, sample.frame_idx) for sample in drawn}
                 scans.append(checks.scan_recording(recording, own[name], dead_pixel_c, bar.update, wanted=wanted))
+            scans[-1].save(written)
+            kept.keep(key, written, {"sha256": file_sha256(written), "file": identity(path)})
+            written.unlink()  # it is the kept file's other name
+    kept.forget_all_but(keys)
     return scans
+
+
+def identity(path: Path) -> list[int]:
+    """What tells a file that was written since from the one that was scanned, without reading it."""
+    status = path.stat()
+    return [status.st_ino, status.st_size, status.st_mtime_ns]
+
+
+def is_unchanged(path: Path, facts: dict, entry: dict) -> bool:
+    """Whether a recording is the file that was scanned, and still what the hdf5 stage wrote, byte for byte."""
+    return path.exists() and facts["file"] == identity(path) and entry.get("sha256") == file_sha256(path)
 
 
 def describe(sides: dict[str, list[Sample]], classes: list[str], scans: list[checks.RecordingScan], counts: dict) -> dict:

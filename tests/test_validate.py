@@ -1,11 +1,14 @@
 """pytest tests/test_validate.py - a broken data set stops here and not after a night of training."""
 
 import json
+import shutil
 
 import h5py
 import numpy as np
 import pytest
 
+import validate
+from thermal_action import checks
 from thermal_action.annotations import Sample
 from thermal_action.checks import box_contrast, find_conflicts, find_dead_pixels, shared_windows
 
@@ -38,6 +41,36 @@ def test_a_sound_data_set_passes_and_is_described(prepared):
     before = (prepared.folder / "metrics/validation_report.json").read_bytes(), pictures[0].read_bytes()
     prepared.run("validate")
     assert before == ((prepared.folder / "metrics/validation_report.json").read_bytes(), pictures[0].read_bytes())
+
+
+def test_what_was_scanned_is_not_read_again_unless_it_changed(prepared, monkeypatch):
+    # a hundred recordings would be read again for the sake of one; or an altered one would pass for the one that was scanned
+    monkeypatch.chdir(prepared.folder)
+    prepared.set({"validate": {"num_samples": 0}})
+    read = []
+    scan = checks.scan_recording
+    monkeypatch.setattr(checks, "scan_recording", lambda recording, *rest, **options: (
+        read.append(recording.path.stem), scan(recording, *rest, **options))[1])
+
+    def run_validate():
+        read.clear()
+        validate.main()
+        return list(read), [(prepared.folder / f"metrics/{name}.json").read_bytes()
+                            for name in ("validation_report", "dataset_stats")]
+
+    validate.main()  # the code that has been loaded counts, and a first run loads some as it goes
+    shutil.rmtree(prepared.folder / ".scratch")
+    names, fresh = run_validate()
+    assert names == ["D0_S0", "D0_S1", "D1_S0", "D1_S1"]
+    assert run_validate() == ([], fresh)
+    change_frames(prepared, "D1_S0", lambda file: file["frames"].__setitem__((slice(9), 3, 3), 30))
+    names, altered = run_validate()
+    assert names == ["D1_S0"] and altered != fresh
+    shutil.rmtree(prepared.folder / ".scratch")
+    assert run_validate()[1] == altered
+    assert run_validate() == (["D1_S0"], altered)  # it is not what the hdf5 stage wrote
+    prepared.set({"validate": {"limits": {"dead_pixel_c": 4.0}}})
+    assert len(run_validate()[0]) == 4
 
 
 def test_a_frame_on_both_sides_stops_the_pipeline(prepared):

@@ -7,6 +7,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from thermal_action.windows import Windowing
 
 # annotators draw boxes by eye: two boxes of one person in one frame overlap at least this much (IoU)
 SAME_PERSON_IOU = 0.5
+TEMPERATURES = ("min_c", "max_c", "mean_c")
 
 
 @dataclass
@@ -33,6 +35,28 @@ class RecordingScan:
     contrasts: dict[str, np.ndarray] = field(default_factory=dict)  # image id -> C per person
     temperature: dict[str, float] = field(default_factory=dict)
     windows: dict[str, np.ndarray] = field(default_factory=dict)  # image id -> frames (T, H, W) C, of those asked for
+
+    def save(self, path: Path) -> None:
+        """All but the windows, as .npz."""
+        with open(path, "wb") as file:
+            np.savez(file, recording=self.recording, mac_address=self.mac_address, timestamps=self.timestamps,
+                     checksums=self.checksums, lost_pixels=self.lost_pixels, stuck=np.array(self.stuck, np.int64),
+                     dead_pixels=np.array(self.dead_pixels, np.float64).reshape(-1, 3),
+                     images=np.array(list(self.contrasts), str),
+                     persons=np.array([len(values) for values in self.contrasts.values()], np.int64),
+                     contrasts=np.concatenate([np.empty(0), *self.contrasts.values()]),
+                     temperature=np.array([self.temperature[name] for name in TEMPERATURES]))
+
+    @classmethod
+    def load(cls, path: Path) -> "RecordingScan":
+        """What `save` wrote, number for number."""
+        with np.load(path, allow_pickle=False) as saved:
+            contrasts = np.split(saved["contrasts"], np.cumsum(saved["persons"])[:-1]) if len(saved["images"]) else []
+            return cls(str(saved["recording"]), str(saved["mac_address"]), saved["timestamps"], saved["checksums"],
+                       saved["lost_pixels"], saved["stuck"].tolist(),
+                       [(int(row), int(column), deviation) for row, column, deviation in saved["dead_pixels"].tolist()],
+                       dict(zip(saved["images"].tolist(), contrasts, strict=True)),
+                       dict(zip(TEMPERATURES, saved["temperature"].tolist(), strict=True)))
 
 
 def scan_recording(recording: Recording, samples: Sequence[Sample], dead_pixel_c: float,
@@ -71,7 +95,7 @@ def scan_recording(recording: Recording, samples: Sequence[Sample], dead_pixel_c
     mean = total / len(timestamps)
     spread = np.sqrt(np.maximum(squares / len(timestamps) - mean**2, 0))
     scan.dead_pixels = find_dead_pixels(mean, spread, dead_pixel_c)
-    scan.temperature = {"min_c": lowest, "max_c": highest, "mean_c": float(mean.mean())}
+    scan.temperature = dict(zip(TEMPERATURES, (lowest, highest, float(mean.mean())), strict=True))
     return scan
 
 

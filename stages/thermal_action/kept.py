@@ -18,17 +18,21 @@ class Kept:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def restore(self, key: str, target: Path) -> dict[str, Any] | None:
-        """Puts the file of `key` at `target` and returns the facts that it was kept with; None if it is not there, or altered."""
+    def find(self, key: str) -> tuple[Path, dict[str, Any]] | None:
+        """The file of `key` and the facts that it was kept with; None if it is not there, or altered."""
         file = self.folder / key
         try:
             facts = read_json(file.with_suffix(".json"))
-            if file_sha256(file) != facts["sha256"]:
-                return None
-            link_or_copy(file, target)
-        except (OSError, ValueError, KeyError):
+            return (file, facts) if file_sha256(file) == facts["sha256"] else None
+        except (OSError, ValueError, KeyError, TypeError):
             return None
-        return facts
+
+    def restore(self, key: str, target: Path) -> dict[str, Any] | None:
+        """Puts the file of `key` at `target` and returns its facts; None as of find."""
+        if found := self.find(key):
+            link_or_copy(found[0], target)
+            return found[1]
+        return None
 
     def keep(self, key: str, source: Path, facts: dict[str, Any]) -> None:
         """facts: plain, with the `sha256` of `source`."""
