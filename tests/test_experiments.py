@@ -193,5 +193,5 @@ def test_experiments_of_one_name_with_other_parameters_are_refused(swept):
     assert "short, seed 1: 1 of 2 folds: left out" in said and rows["short"][0] == "1"
     swept.run("dvc", "exp", "apply", "short-s0-f0")
     swept.set_params({"train": {"lr": 0.5}})
-    swept.run("dvc", "exp", "save", "--name", "short-s2-f0")
+    swept.run("dvc", "exp", "save", "--name", "short-s2-f0", "--include-untracked", "metrics/evaluate.json")
     assert "short-s2-f0 differ in more than train.seed and coco.fold" in compare(swept, "short", check=False)[0]

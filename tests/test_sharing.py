@@ -301,5 +301,4 @@ def test_a_pull_request_shows_its_scores_and_plots_without_secrets_or_network(te
     page = clone.folder / "report/index.html"
     assert "vegaEmbed" in page.read_text() and 'src="http' not in page.read_text()
     if shutil.which("chromium"):
-        drawn = render(page)
-        assert drawn.count("<canvas") + drawn.count('<svg class="marks') == page.read_text().count("vegaEmbed('#") > 5
+        assert render(page).count('class="marks"') == page.read_text().count("vegaEmbed('#") > 5
