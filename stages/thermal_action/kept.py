@@ -13,7 +13,7 @@ from thermal_action.files import file_sha256, read_json, write_json
 
 
 class Kept:
-    """The kept files of one stage in `folder`; `keys` are those of the present run."""
+    """The kept files of one stage, in `folder`: each under its key, beside plain facts as JSON."""
 
     def __init__(self, folder: Path):
         self.folder = folder
