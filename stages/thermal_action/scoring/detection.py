@@ -113,16 +113,32 @@ def rank_rows(rows: LabelledBoxes, numbers: dict[Hashable, int], excluded: set, 
     labels, boxes = np.asarray(rows.labels, np.int64)[counts], np.asarray(rows.boxes, float).reshape(-1, 4)[counts]
     places = {key: number for number, key in enumerate(dict.fromkeys(images))}  # as they appear
     place = np.fromiter(map(places.__getitem__, images), np.int64, len(images))
-    order = np.lexsort((-scores, place))
+    order = np.argsort(place - 1j * scores, kind="stable")  # complex numbers sort by their real part, then the other
     ordered = place[order]
-    rank = np.arange(len(order)) - np.searchsorted(ordered, np.arange(len(places)))[ordered]
-    tied = np.zeros(len(places), dtype=bool)  # images in which two scores are equal
-    tied[ordered[1:][(np.diff(ordered) == 0) & (np.diff(scores[order]) == 0)]] = True
+    starts = np.searchsorted(ordered, np.arange(len(places)))
+    rank = np.arange(len(order)) - starts[ordered]
+    crowded = np.diff(starts, append=len(order)) > (capacity or len(order))
+    tied = find_tied(place, scores, labels, order, crowded)
     kept = order[~tied[ordered] & (rank < (capacity or len(order)))]
     kept = np.concatenate([kept, rank_tied(np.flatnonzero(tied[place]), place, scores, labels, boxes, capacity)])
     kept = kept[np.argsort(place[kept], kind="stable")]
     image = np.array([numbers.setdefault(key, len(numbers)) for key in places], dtype=np.int64)
     return image[place[kept]], labels[kept], boxes[kept], scores[kept]
+
+
+def find_tied(place: np.ndarray, scores: np.ndarray, labels: np.ndarray, order: np.ndarray, crowded: np.ndarray) -> np.ndarray:
+    """bool [images]: where equal scores make a difference: within a class, and between two where not all rows of the image count.
+
+    `order` of the rows: by image, then by score; `crowded` bool [images].
+    """
+    equal = np.zeros(len(crowded), dtype=bool)
+    equal[place[order][1:][(np.diff(place[order]) == 0) & (np.diff(scores[order]) == 0)]] = True
+    rows = order[equal[place[order]]]
+    rows = rows[np.lexsort((labels[rows], scores[rows], place[rows]))]
+    same = np.logical_and.reduce([np.diff(column[rows]) == 0 for column in (place, scores, labels)])
+    tied = equal & crowded
+    tied[place[rows][1:][same]] = True
+    return tied
 
 
 def rank_tied(rows: np.ndarray, place: np.ndarray, scores: np.ndarray, labels: np.ndarray, boxes: np.ndarray,
