@@ -48,7 +48,7 @@ class DecodedFrames:
     def read(self, recording: str, indices: np.ndarray) -> np.ndarray:
         """float32 [n, H, W] C."""
         chunks, places = np.divmod(indices, CHUNK_FRAMES)
-        starts = np.flatnonzero(np.diff(chunks, prepend=-1)).tolist()  # of frames in a row that are of one chunk
+        starts = [0, *(np.flatnonzero(chunks[1:] != chunks[:-1]) + 1).tolist()]  # of frames in a row that are of one chunk
         parts = [self._chunk(recording, int(chunks[start])) for start in starts]
         frames = np.empty((len(indices), *parts[0].shape[1:]), dtype=np.float32)
         for part, start, end in zip(parts, starts, [*starts[1:], len(indices)], strict=True):
@@ -84,7 +84,7 @@ class ThermalActionDataset(Dataset):
 
     hdf5_root: folder of `<recording>.h5`.
     ann_file: COCO-style annotations (train.json or val.json).
-    transforms: called with (`augmentation.window.Window`, generator); see `ThermalActionTransform`.
+    transforms: called with (`augmentation.window.Window`, seed of what it draws); see `ThermalActionTransform`.
     frame_window: frames a window, consecutive ones with the keyframe in their middle; or a `Windowing`.
     seed: with the epoch (`set_epoch`) and the index of a sample it decides the sample's augmentation, whatever the number
         of workers and wherever a run was resumed.
@@ -105,7 +105,7 @@ class ThermalActionDataset(Dataset):
         self,
         hdf5_root: str | Path,
         ann_file: str | Path,
-        transforms: Callable[[Window, np.random.Generator], tuple[Tensor, Tensor, Tensor, np.ndarray, Tensor]],
+        transforms: Callable[[Window, list[int]], tuple[Tensor, Tensor, Tensor, np.ndarray, Tensor]],
         frame_window: int | Windowing = 64,
         *,
         seed: int = 0,
@@ -134,9 +134,9 @@ class ThermalActionDataset(Dataset):
 
     def __getitem__(self, index: int | tuple[int, int]) -> Item:
         index, repeat = index if isinstance(index, tuple) else (index, 0)
-        sample = self.samples[index]
-        rng = np.random.default_rng([self.seed, int(self._epoch), index, repeat])
-        frames, boxes, labels, object_ids, beds = self.transforms(self.read(index), rng)
+        sample, indices = self.samples[index], self.window(index)
+        seed = [self.seed, int(self._epoch), index, repeat]
+        frames, boxes, labels, object_ids, beds = self.transforms(self._read(index, indices), seed)
         if self.label_per == "clip":
             labels = torch.tensor(clip_labels(labels.tolist()), dtype=torch.int64)
             boxes = torch.tensor(WHOLE_PICTURE).expand(len(labels), 4)
@@ -148,14 +148,17 @@ class ThermalActionDataset(Dataset):
             "timestamp": sample.timestamp,
             "object_ids": object_ids,
             "beds": beds,
-            "frame_indices": self.window(index),
+            "frame_indices": indices,
         }
         return frames, boxes, labels, extras
 
     def read(self, index: int) -> Window:
         """Sample `index` as it was recorded, and whom copy-paste may add to it."""
+        return self._read(index, self.window(index))
+
+    def _read(self, index: int, indices: np.ndarray) -> Window:
         sample = self.samples[index]
-        window = Window(self.frames.read(sample.recording, self.window(index)), sample.boxes, sample.labels, sample.object_ids,
+        window = Window(self.frames.read(sample.recording, indices), sample.boxes, sample.labels, sample.object_ids,
                         furniture(sample), partial(self._donor, sample.recording), self.windowing.position,
                         self._rooms_c.get(index))
         self._rooms_c[index] = window.room_c

@@ -1,5 +1,6 @@
 """From degrees to network input: background normalisation, augmentation in training, scaling."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,8 @@ class ThermalActionTransform:
     background: `absolute` trusts the sensor's level. `window_median` moves the median of the whole window to 17 C first,
         for the level drifts by degrees between sensors, seasons and warm-up. (One number a window: a level per pixel would
         erase whoever lies still.)
-    augment: strengths by name, see `augmentations`; every one is off at 0. Draws come from the generator passed to the call.
+    augment: strengths by name, see `augmentations`; every one is off at 0. Draws come from the generator that is
+        passed to the call, or made of the seed.
     """
 
     def __init__(self, is_train: bool, *, temperature_range: tuple[float, float] = (5.0, 45.0),
@@ -35,11 +37,11 @@ class ThermalActionTransform:
         self.background = background
         self.augmentations = augmentations(dark_c=low, **augment) if is_train else []
 
-    def __call__(self, window: Window, rng: np.random.Generator | None = None,
+    def __call__(self, window: Window, seed: np.random.Generator | Sequence[int] | None = None,
                  ) -> tuple[Tensor, Tensor, Tensor, np.ndarray, Tensor]:
         if self.background == "window_median":
             window = replace(window, frames=window.frames + (ROOM_C - window.room_c), room_c=ROOM_C)
-        rng = rng or np.random.default_rng()
+        rng = np.random.default_rng(seed) if self.augmentations else None
         for augmentation in self.augmentations:
             window = augmentation(window, rng)
         own = window.frames if self.background == "window_median" else None  # a copy, with which nobody else works
