@@ -13,17 +13,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from workspace import Cost, Workspace, describe_machine
+from workspace import SHORT, Cost, Workspace, describe_machine
 
-SHORT = {"fetch.simulator.sessions": 2, "fetch.simulator.recordings": 1, "fetch.simulator.seconds": 10.0,
-         "fetch.buffer_frames": 64, "train.epochs": 1, "train.init.source": "scratch"}
+EPOCH = {"train.epochs": 1, "train.init.source": "scratch"}
 STAGES = ("fetch", "hdf5", "coco", "validate", "train", "evaluate")
 HEADINGS = ("recordings", "frames", "stage", "processor time, s", "clock, s", "ms a recording", "MB")
 
 
 def measure(counts: list[int], stages: list[str], folder: Path) -> Iterator[tuple[int, int, str, Cost]]:
     for count in counts:
-        workspace = Workspace(folder / str(count), SHORT | {"fetch.simulator.rooms": count // 2})
+        workspace = Workspace(folder / str(count), SHORT | EPOCH | {"fetch.simulator.rooms": count // 2})
         for stage in stages:
             cost = workspace.run_stage(stage)
             frames = json.loads((workspace.folder / "data/raw/query.json").read_text())["frames"]

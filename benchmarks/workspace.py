@@ -19,6 +19,9 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = ("numpy", "h5py", "torch")
+# recordings of some 180 frames, two of a room: `fetch.simulator.rooms` says how many
+SHORT = {"fetch.simulator.sessions": 2, "fetch.simulator.recordings": 1, "fetch.simulator.seconds": 10.0,
+         "fetch.buffer_frames": 64}
 # everything on one core
 RUNTIME = {"runtime.processes": 1, "runtime.threads": 1, "runtime.device": "cpu"}
 
@@ -41,15 +44,18 @@ class Workspace:
         shutil.copytree(ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("dvc.yaml", "requirements.txt"):
             shutil.copy(ROOT / name, folder)
-        params = YAML(typ="safe").load(ROOT / "params.yaml")
-        for name, value in (RUNTIME | dict(changes)).items():
+        self.params = YAML(typ="safe").load(ROOT / "params.yaml")
+        self.set(RUNTIME | dict(changes))
+
+    def set(self, changes: Mapping[str, object]) -> None:
+        for name, value in changes.items():
             *sections, key = name.split(".")
-            section = params
+            section = self.params
             for each in sections:
                 section = section[each]
             section[key] = value
-        with open(folder / "params.yaml", "w") as file:
-            YAML().dump(params, file)
+        with open(self.folder / "params.yaml", "w") as file:
+            YAML().dump(self.params, file)
 
     def run(self, *command: str) -> tuple[str, Cost]:
         """What a command prints, and its cost. RuntimeError with the end of its error output where it fails."""
