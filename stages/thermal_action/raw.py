@@ -11,7 +11,6 @@ interrupted one goes on there, and a partial one is never taken for a whole one.
 """
 
 import binascii
-import fcntl
 import json
 import os
 import re
@@ -25,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 
 from thermal_action import InputError
-from thermal_action.files import fingerprint, move_folder, read_json, replacing, write_json
+from thermal_action.files import fingerprint, lock, move_folder, read_json, remove_abandoned, replacing, write_json
 from thermal_action.keyframes import RECORDING_ID, Keyframe, write_keyframes
 
 # int16 payloads count tenths of a kelvin
@@ -190,14 +189,9 @@ class RawStore:
         name = f"fetch-{fingerprint({'query': query, 'page_frames': page_frames})}"
         self.folder = Path(scratch) / name
         (self.folder / "frames").mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.folder.with_name(f"{name}.lock"), "w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise InputError(f"another fetch of the same query is running (lock {self._lock.name}): wait for it") from None
-        for unfinished in self.folder.rglob(".*.part"):
-            unfinished.unlink()  # of a process that was killed while it wrote
+        path = self.folder.with_name(f"{name}.lock")
+        self._lock = lock(path, f"another fetch of the same query is running (lock {path}): wait for it")
+        remove_abandoned(self.folder.rglob(".*.part"), alone=True)
 
     def __enter__(self) -> "RawStore":
         return self
