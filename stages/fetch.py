@@ -4,6 +4,9 @@ in   the simulator, an archive or a TDengine server (`fetch.source`)
 out  data/raw/query.json                what was asked and what was received
      data/raw/keyframes, data/raw/frames (see thermal_action/raw.py)
 run  python stages/fetch.py             interrupted, it goes on where it stopped
+
+Recordings that the last fetch brought are asked for again only when something that decides them has changed, or when
+.scratch/fetch has been removed: do that when rows of the database were corrected or came late.
 """
 
 import os
@@ -43,7 +46,7 @@ def main() -> None:
         with tqdm(unit="frame", desc=f"fetch from {params.source}") as bar:
             source.fetch(store, bar.update)
         record = store.publish()
-    print(f"fetch: {len(record['received'])} recordings, {record['frames']} frames")
+    print(f"fetch: {len(record['received'])} recordings ({len(store.taken)} as they were), {record['frames']} frames")
 
 
 if __name__ == "__main__":

@@ -105,6 +105,16 @@ def test_a_recording_does_not_depend_on_how_many_are_asked(small, tmp_path):
     assert not mismatched
 
 
+def test_a_room_more_renders_that_room_only_and_gives_the_same_bytes(small, tmp_path):
+    fetch(tmp_path)
+    with RawStore(tmp_path / "raw", {}, 50, tmp_path / "scratch") as store:
+        SimulatorSource(**{**SMALL, "rooms": 2}).fetch(store, lambda frames: None)
+        store.publish()
+        assert store.taken == {"room01_S1_R1", "room01_S1_R2"} < set(recordings(tmp_path / "raw"))
+    more, anew = digests(tmp_path / "raw"), digests(fetch(tmp_path / "anew", rooms=2))
+    assert {name for name in more if more[name] != anew[name]} == {"query.json"}  # of which {} was asked here
+
+
 @pytest.mark.parametrize("stop_after", [70, 260])
 def test_an_interrupted_fetch_goes_on_to_the_same_bytes(small, tmp_path, stop_after):
     fetch(tmp_path, stop_after=stop_after)

@@ -7,7 +7,8 @@
     timeline/<recording>.json        the simulator's truth       split.json   an archive's given split
 
 A fetch grows in .scratch/fetch-<fingerprint of the query>/ and moves to data/raw when it is complete, so that an
-interrupted one goes on there, and a partial one is never taken for a whole one.
+interrupted one goes on there, and a partial one is never taken for a whole one. The recordings of the last complete one stay
+in .scratch/fetch/, each under the fingerprint of all that decides it: the next one takes over those that are the same.
 """
 
 import binascii
@@ -16,15 +17,16 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from thermal_action import InputError
-from thermal_action.files import fingerprint, lock, move_folder, read_json, remove_abandoned, replacing, write_json
+from thermal_action.files import code_sha256, fingerprint, lock, move_folder, read_json, remove_abandoned, replacing, write_json
+from thermal_action.kept import Kept
 from thermal_action.keyframes import RECORDING_ID, Keyframe, write_keyframes
 
 # int16 payloads count tenths of a kelvin
@@ -142,18 +144,18 @@ class RawRecording:
 
     def __init__(self, folder: Path, page_frames: int):
         self.folder, self.page_frames = folder, page_frames
-        self.complete = (folder / "complete.json").exists()
-        self.frames, self.first_ts, self.last_ts = 0, None, None
         self._page: list[RawFrame] = []
         folder.mkdir(parents=True, exist_ok=True)
-        for page in pages(folder):
-            frames = list(read_page(page))
-            if not self.complete and len(frames) < page_frames:
-                page.unlink()  # the last page of an unfinished recording: killed before complete.json
-                break
-            self.frames += len(frames)
-            self.first_ts = frames[0].ts if self.first_ts is None else self.first_ts
-            self.last_ts = frames[-1].ts
+        found, record = pages(folder), folder / "complete.json"
+        held = [times_of(page) if page.stem == f"{number:06d}" else [] for number, page in enumerate(found)]
+        full = next((number for number, times in enumerate(held) if len(times) != page_frames), len(held))
+        self._count(held)
+        self.complete = full >= len(held) - 1 and self._is_described_by(record)
+        if not self.complete:  # killed before complete.json, or damaged since: what is behind the full pages is fetched again
+            record.unlink(missing_ok=True)
+            for page in found[full:]:
+                page.unlink()
+            self._count(held[:full])
 
     def append(self, frame: RawFrame) -> None:
         self._page.append(frame)
@@ -169,6 +171,19 @@ class RawRecording:
         write_json(self.folder / "complete.json", {"frames": self.frames, "first_ts": self.first_ts, "last_ts": self.last_ts,
                                                    "payload": asdict(payload), "facts": facts})
         self.complete = True
+
+    def _count(self, held: list[list[int]]) -> None:
+        """held: the times of each page."""
+        times = [time for page in held for time in page]
+        self.frames, self.first_ts, self.last_ts = len(times), times[0] if times else None, times[-1] if times else None
+
+    def _is_described_by(self, record: Path) -> bool:
+        try:
+            facts = read_json(record)
+        except InputError:
+            return False
+        counted = {"frames": self.frames, "first_ts": self.first_ts, "last_ts": self.last_ts}
+        return is_received(facts) and facts == facts | counted
 
     def _write_page(self) -> None:
         number = self.frames // self.page_frames
@@ -186,6 +201,7 @@ class RawStore:
 
     def __init__(self, raw_dir: str | Path, query: dict, page_frames: int, scratch: str | Path = ".scratch"):
         self.raw_dir, self.query, self.page_frames = Path(raw_dir), query, page_frames
+        self.kept, self.taken, self._keys = Kept(Path(scratch) / "fetch"), set(), {}
         name = f"fetch-{fingerprint({'query': query, 'page_frames': page_frames})}"
         self.folder = Path(scratch) / name
         (self.folder / "frames").mkdir(parents=True, exist_ok=True)
@@ -199,8 +215,20 @@ class RawStore:
     def __exit__(self, *_) -> None:
         self._lock.close()
 
-    def recording(self, recording_id: str) -> RawRecording:
-        return RawRecording(self.folder / "frames" / recording_id, self.page_frames)
+    def recording(self, recording_id: str, question: Any = None) -> RawRecording:
+        """What is there of a recording: of this fetch, interrupted, or of an earlier one that answered the same question.
+
+        question: plain, all that decides the recording beside its name; None: the whole query. To be asked before keyframes
+        are put: an earlier fetch's come along.
+        """
+        folder = self.folder / "frames" / recording_id
+        key = fingerprint([recording_id, question or self.query, self.page_frames])
+        self._keys[recording_id] = key
+        raw = RawRecording(folder, self.page_frames)
+        if not raw.complete and self.kept.restore_files(key, self.folder):
+            raw = RawRecording(folder, self.page_frames)
+            self.taken.add(recording_id)
+        return raw
 
     def put_keyframes(self, recording_id: str, keyframes: Sequence[Keyframe]) -> None:
         write_keyframes(self.folder / "keyframes" / f"{recording_id}.jsonl", keyframes)
@@ -219,10 +247,21 @@ class RawStore:
             raise InputError("the source gave no recording: check `fetch` in params.yaml")
         record = {"asked": self.query, "received": received, "frames": sum(facts["frames"] for facts in received.values())}
         write_json(self.folder / "query.json", record)
+        for recording_id in self._keys.keys() - self.taken:
+            # restored from the end, so that a complete.json stands for what was made with the frames, too
+            files = [*(self.folder / "frames" / recording_id).iterdir(), self.folder / "keyframes" / f"{recording_id}.jsonl",
+                     self.folder / "timeline" / f"{recording_id}.json"]
+            self.kept.keep_files(self._keys[recording_id], self.folder, [file for file in files if file.exists()])
+        self.kept.forget_all_but({*self._keys.values()})
         move_folder(self.folder, self.raw_dir)
         self._lock.close()
         os.unlink(self._lock.name)
         return record
+
+
+def encoder() -> dict:
+    """What decides the bytes of frames that are made here, not received: the code and its libraries."""
+    return {"code": code_sha256(__file__), "versions": [np.__version__, zlib.ZLIB_RUNTIME_VERSION]}
 
 
 def asked(fetch: dict) -> dict:
@@ -239,11 +278,11 @@ def read_query(raw_dir: str | Path, fetch: dict) -> dict:
                          "stopped) or `dvc pull`")
     query = read_json(path)
     try:
-        wanted, got, recordings = asked(fetch), dict(query["asked"]["fetch"]), list(query["received"])
+        wanted, got, received, frames = asked(fetch), dict(query["asked"]["fetch"]), dict(query["received"]), query["frames"]
     except (KeyError, TypeError, ValueError):
-        recordings = [""]
-    # they name files: what somebody pulls must not write elsewhere
-    if not all(RECORDING_ID.fullmatch(name) for name in recordings):
+        received, frames = {}, None
+    # recordings name files: what somebody pulls must not write elsewhere
+    if type(frames) is not int or not all(RECORDING_ID.fullmatch(name) and is_received(received[name]) for name in received):
         raise InputError(f"{path} is no record of a fetch: run `dvc repro --force --single-item fetch`")
     different = sorted(key for key in wanted.keys() | got.keys() if wanted.get(key) != got.get(key))
     if different:
@@ -252,10 +291,29 @@ def read_query(raw_dir: str | Path, fetch: dict) -> dict:
     return query
 
 
+def is_received(facts: Any) -> bool:
+    """Whether it is what a complete.json holds."""
+    try:
+        numbers, payload = [facts["frames"], facts["first_ts"], facts["last_ts"]], dict(facts["payload"])
+        return (all(type(number) is int for number in numbers) and isinstance(facts["facts"], dict)
+                and payload.keys() == {field.name for field in fields(PayloadFormat)}
+                and all(payload[field.name] in get_args(field.type) for field in fields(PayloadFormat)))
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
 def device_of(raw_dir: str | Path, recording: str) -> str:
     """The MAC address of the sensor that took a recording, as its keyframe file says."""
     with open(Path(raw_dir) / "keyframes" / f"{recording}.jsonl", encoding="utf-8") as file:
         return json.loads(file.readline())["mac_address"]
+
+
+def times_of(page: Path) -> list[int]:
+    """Of the frames of a page; none if it is damaged."""
+    try:
+        return [frame.ts for frame in read_page(page)]
+    except InputError:
+        return []
 
 
 def pages(folder: Path) -> list[Path]:
