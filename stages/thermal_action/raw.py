@@ -27,7 +27,7 @@ import numpy as np
 from thermal_action import InputError
 from thermal_action.files import code_sha256, fingerprint, lock, move_folder, read_json, remove_abandoned, replacing, write_json
 from thermal_action.kept import Kept
-from thermal_action.keyframes import RECORDING_ID, Keyframe, write_keyframes
+from thermal_action.keyframes import MAC_ADDRESS, RECORDING_ID, Keyframe, write_keyframes
 
 # int16 payloads count tenths of a kelvin
 KELVIN_OFFSET = 273.15
@@ -278,11 +278,13 @@ def read_query(raw_dir: str | Path, fetch: dict) -> dict:
                          "stopped) or `dvc pull`")
     query = read_json(path)
     try:
-        wanted, got, received, frames = asked(fetch), dict(query["asked"]["fetch"]), dict(query["received"]), query["frames"]
-    except (KeyError, TypeError, ValueError):
-        received, frames = {}, None
-    # recordings name files: what somebody pulls must not write elsewhere
-    if type(frames) is not int or not all(RECORDING_ID.fullmatch(name) and is_received(received[name]) for name in received):
+        wanted, got = asked(fetch), dict(query["asked"]["fetch"])
+        # recordings name files: what somebody pulls must not write elsewhere
+        sound = type(query["frames"]) is int and all(RECORDING_ID.fullmatch(name) and is_received(facts)
+                                                     for name, facts in query["received"].items())
+    except (AttributeError, KeyError, TypeError, ValueError):
+        sound = False
+    if not sound:
         raise InputError(f"{path} is no record of a fetch: run `dvc repro --force --single-item fetch`")
     different = sorted(key for key in wanted.keys() | got.keys() if wanted.get(key) != got.get(key))
     if different:
@@ -294,18 +296,23 @@ def read_query(raw_dir: str | Path, fetch: dict) -> dict:
 def is_received(facts: Any) -> bool:
     """Whether it is what a complete.json holds."""
     try:
-        numbers, payload = [facts["frames"], facts["first_ts"], facts["last_ts"]], dict(facts["payload"])
+        json.dumps(facts, allow_nan=False, ensure_ascii=False).encode()  # as query.json repeats it
+        numbers, payload = [facts["frames"], facts["first_ts"], facts["last_ts"]], facts["payload"]
+        choices = {field.name: get_args(field.type) for field in fields(PayloadFormat)}
         return (all(type(number) is int for number in numbers) and isinstance(facts["facts"], dict)
-                and payload.keys() == {field.name for field in fields(PayloadFormat)}
-                and all(payload[field.name] in get_args(field.type) for field in fields(PayloadFormat)))
-    except (KeyError, TypeError, ValueError):
+                and payload.keys() == choices.keys() and all(payload[name] in choices[name] for name in choices))
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
         return False
 
 
 def device_of(raw_dir: str | Path, recording: str) -> str:
-    """The MAC address of the sensor that took a recording, as its keyframe file says."""
-    with open(Path(raw_dir) / "keyframes" / f"{recording}.jsonl", encoding="utf-8") as file:
-        return json.loads(file.readline())["mac_address"]
+    """The MAC address of the sensor that took a recording, as its keyframe file says; InputError for a damaged one."""
+    path = Path(raw_dir) / "keyframes" / f"{recording}.jsonl"
+    try:
+        with open(path, encoding="utf-8") as file:
+            return MAC_ADDRESS.fullmatch(json.loads(file.readline())["mac_address"])[0]
+    except (FileNotFoundError, KeyError, TypeError, ValueError, RecursionError):
+        raise InputError(f"{path} names no device: run `dvc repro --force --single-item fetch`") from None
 
 
 def times_of(page: Path) -> list[int]:
