@@ -16,7 +16,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from thermal_action.params import ActionNames, read_params
-from thermal_action.raw import RawStore, asked
+from thermal_action.raw import asked
+from thermal_action.raw_store import RawStore
 from thermal_action.script import run
 from thermal_action.sources.options import Fetch, Server
 

@@ -24,16 +24,8 @@ from thermal_action import InputError
 from thermal_action.files import read_json
 from thermal_action.keyframes import MAC_ADDRESS, read_keyframes, write_keyframes
 from thermal_action.params import ActionNames, read_params
-from thermal_action.raw import (
-    PayloadFormat,
-    RawFrame,
-    RawRecording,
-    RawStore,
-    device_of,
-    ordered_frames,
-    read_page,
-    read_query,
-)
+from thermal_action.raw import PayloadFormat, RawFrame, device_of, ordered_frames, read_page, read_query
+from thermal_action.raw_store import RawRecording, RawStore
 from thermal_action.repair import PixelRepair
 from thermal_action.runtime import Runtime
 from thermal_action.sources.options import Fetch, Server

@@ -9,16 +9,8 @@ import pytest
 
 from thermal_action import InputError
 from thermal_action.kept import files_below, link_or_copy
-from thermal_action.raw import (
-    PayloadFormat,
-    RawFrame,
-    RawStore,
-    asked,
-    detect_format,
-    ordered_frames,
-    pages,
-    read_query,
-)
+from thermal_action.raw import PayloadFormat, RawFrame, asked, detect_format, ordered_frames, pages, read_query
+from thermal_action.raw_store import RawStore
 
 FETCH = {"source": "archive", "buffer_frames": 128, "page_frames": 4, "archive": {"location": "here"}, "tdengine": {"url": "x"}}
 FORMATS = [PayloadFormat(encoding, compression, dtype) for encoding in ("base64", "hex") for compression in ("zlib", "none")

@@ -15,7 +15,8 @@ import pytest
 
 from thermal_action import InputError
 from thermal_action.keyframes import read_keyframes
-from thermal_action.raw import PayloadFormat, RawStore, ordered_frames
+from thermal_action.raw import PayloadFormat, ordered_frames
+from thermal_action.raw_store import RawStore
 from thermal_action.repair import PixelRepair
 from thermal_action.sources.simulator import SimulatorSource
 from thermal_action.sources.simulator.actions import (

@@ -20,7 +20,8 @@ import pytest
 
 from tdengine_server import COLUMNS, TDengineServer
 from thermal_action import InputError
-from thermal_action.raw import PayloadFormat, RawStore, ordered_frames
+from thermal_action.raw import PayloadFormat, ordered_frames
+from thermal_action.raw_store import RawStore
 from thermal_action.sources.tdengine import TDengineSource
 from tiny import keyframe
 
@@ -796,7 +797,7 @@ def test_parameters_out_of_range_are_named(site, params):
 SCRIPT = textwrap.dedent("""
     import json, sys
     from thermal_action.script import run
-    from thermal_action.raw import RawStore
+    from thermal_action.raw_store import RawStore
     from thermal_action.sources.tdengine import TDengineSource
 
     def main():

@@ -28,7 +28,8 @@ from thermal_action.files import (
     replacing_folder,
 )
 from thermal_action.keyframes import Keyframe, read_keyframe_folder
-from thermal_action.raw import PayloadFormat, Progress, RawFrame, RawRecording, RawStore, encoder
+from thermal_action.raw import PayloadFormat, Progress, RawFrame, encoder
+from thermal_action.raw_store import RawRecording, RawStore
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 # what unpacking raises; RuntimeError: encrypted, or compressed in a way unknown here; ValueError: names that no file can have

@@ -12,7 +12,8 @@ import numpy as np
 
 from thermal_action import InputError
 from thermal_action.keyframes import Keyframe
-from thermal_action.raw import PayloadFormat, Progress, RawFrame, RawRecording, RawStore, encoder
+from thermal_action.raw import PayloadFormat, Progress, RawFrame, encoder
+from thermal_action.raw_store import RawRecording, RawStore
 from thermal_action.sources.simulator.actions import ACTIONS, NIGHT_SHARES
 from thermal_action.sources.simulator.camera import ZERO_C_IN_DK, Camera
 from thermal_action.sources.simulator.take import Annotator, Block, Take

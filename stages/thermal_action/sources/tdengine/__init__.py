@@ -12,7 +12,8 @@ from pathlib import Path
 from thermal_action import InputError
 from thermal_action.files import fingerprint
 from thermal_action.keyframes import Keyframe, read_keyframe_files
-from thermal_action.raw import Progress, RawStore
+from thermal_action.raw import Progress
+from thermal_action.raw_store import RawStore
 from thermal_action.sources.tdengine.fetch import Fetch, Plan
 from thermal_action.sources.tdengine.frames import pixels
 from thermal_action.sources.tdengine.rest import Credentials, Transport, check_range

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from thermal_action import InputError
 from thermal_action.keyframes import Keyframe
-from thermal_action.raw import Progress, RawRecording, pages, read_page
+from thermal_action.raw import Progress, pages, read_page
+from thermal_action.raw_store import RawRecording
 from thermal_action.sources.tdengine.frames import FrameCheck, probe_format, read_frame
 from thermal_action.sources.tdengine.rest import Client, Credentials, Stopped, TableMissing
 from thermal_action.sources.tdengine.table import TICKS, Run, SensorTable, last_tick, read_precision, runs_around
