@@ -21,7 +21,7 @@ from pathlib import Path
 
 import requests
 
-from thermal_action.raw import RawStore
+from thermal_action.raw_store import RawStore
 from thermal_action.sources.tdengine import TDengineSource
 
 SERVER = Path(__file__).resolve().parent.parent / "tests" / "tdengine_server.py"

@@ -51,7 +51,8 @@ def compare(works: Mapping[str, Callable[[], object]], amount: float, unit: str,
 def measure_fetch() -> Iterator[Row]:
     from fetch import open_source
     from thermal_action.params import ActionNames, read_params
-    from thermal_action.raw import RawStore, pages, read_query
+    from thermal_action.raw import pages, read_query
+    from thermal_action.raw_store import RawStore
     from thermal_action.sources.options import Fetch
 
     params, classes = read_params("fetch", Fetch), read_params("classes", ActionNames)

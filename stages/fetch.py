@@ -4,6 +4,9 @@ in   the simulator, an archive or a TDengine server (`fetch.source`)
 out  data/raw/query.json                what was asked and what was received
      data/raw/keyframes, data/raw/frames (see thermal_action/raw.py)
 run  python stages/fetch.py             interrupted, it goes on where it stopped
+
+Recordings that the last fetch brought are asked for again only when something that decides them has changed, or when
+.scratch/fetch has been removed: do that when rows of the database were corrected or came late.
 """
 
 import os
@@ -13,7 +16,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from thermal_action.params import ActionNames, read_params
-from thermal_action.raw import RawStore, asked
+from thermal_action.raw import asked
+from thermal_action.raw_store import RawStore
 from thermal_action.script import run
 from thermal_action.sources.options import Fetch, Server
 
@@ -43,7 +47,7 @@ def main() -> None:
         with tqdm(unit="frame", desc=f"fetch from {params.source}") as bar:
             source.fetch(store, bar.update)
         record = store.publish()
-    print(f"fetch: {len(record['received'])} recordings, {record['frames']} frames")
+    print(f"fetch: {len(record['received'])} recordings ({len(store.taken)} as they were), {record['frames']} frames")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@
 
 import datetime
 import json
+import shutil
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,9 +22,10 @@ from hdf5 import Hdf5
 from spoilt import DEEP, JSON_VALUES, changed, sentence_of, torn
 from thermal_action import InputError
 from thermal_action.files import read_json
-from thermal_action.keyframes import read_keyframes, write_keyframes
+from thermal_action.keyframes import MAC_ADDRESS, read_keyframes, write_keyframes
 from thermal_action.params import ActionNames, read_params
-from thermal_action.raw import RawFrame, ordered_frames, read_page
+from thermal_action.raw import PayloadFormat, RawFrame, device_of, ordered_frames, read_page, read_query
+from thermal_action.raw_store import RawRecording, RawStore
 from thermal_action.repair import PixelRepair
 from thermal_action.runtime import Runtime
 from thermal_action.sources.options import Fetch, Server
@@ -189,6 +192,101 @@ def test_a_changed_frame_is_read_or_refused_by_its_page(tmp_path, change):
 def test_a_torn_page_is_refused_by_name(tmp_path, content):
     (tmp_path / "000000.jsonl").write_bytes(content)
     check_page(tmp_path)
+
+
+# what fetch writes of itself: complete.json and query.json, and the facts beside what it keeps
+
+FETCH = {"source": "simulator", "page_frames": 2, "simulator": {"seed": 1}}
+FRAMES = [RawFrame(1000 * number, number, 6, 4, "AAAA") for number in range(3)]
+
+
+def brought(folder: Path) -> tuple[RawStore, RawRecording]:
+    """A fetch that has brought one recording, and waits for its end."""
+    store = RawStore(folder / "raw", {"fetch": FETCH}, 2, folder / "scratch")
+    recording = store.recording("R1")
+    for frame in FRAMES[recording.frames :]:
+        recording.append(frame)
+    if not recording.complete:
+        recording.finish(PayloadFormat(), table="sensor")
+    return store, recording
+
+
+def published(folder: Path) -> Path:
+    with brought(folder)[0] as store:
+        store.publish()
+    return folder / "raw/query.json"
+
+
+with tempfile.TemporaryDirectory() as somewhere:
+    QUERY = json.loads(published(Path(somewhere)).read_text())
+COMPLETE = QUERY["received"]["R1"]
+
+
+@anew
+@given(st.one_of(changed(COMPLETE).map(lambda change: json.dumps(change[0]).encode()), torn(json.dumps(COMPLETE).encode())))
+@example(b"[]")
+@example(b'{"facts":{}}')
+@example(json.dumps(COMPLETE | {"frames": 3.0}).encode())
+def test_a_damaged_record_of_a_recording_is_written_anew(tmp_path, content):
+    store, recording = brought(tmp_path)
+    (recording.folder / "complete.json").write_bytes(content)
+    store.__exit__()
+    again = json.loads(published(tmp_path).read_text())["received"]["R1"]
+    # facts may be any
+    assert again == COMPLETE or again == json.loads(content)
+    shutil.rmtree(tmp_path / "scratch")
+
+
+def check_query(path: Path) -> None:
+    try:
+        query = read_query(path.parent, FETCH)
+    except InputError as refused:
+        return sentence_of(refused, path, "" if "not JSON" in str(refused) else "dvc repro --force --single-item fetch")
+    assert query["asked"]["fetch"] | {"no_such_key": None} == FETCH | {"no_such_key": None} and type(query["frames"]) is int
+    for name, received in query["received"].items():
+        assert "/" not in name and type(received["frames"]) is int
+        PayloadFormat(**received["payload"]).decode(PayloadFormat(**received["payload"]).encode(np.zeros(4)))
+
+
+@anew
+@given(changed(QUERY))
+def test_a_changed_record_of_a_fetch_is_read_as_it_is_or_refused(tmp_path, change):
+    (tmp_path / "query.json").write_text(json.dumps(change[0]))
+    check_query(tmp_path / "query.json")
+
+
+@anew
+@given(torn(json.dumps(QUERY).encode()))
+def test_a_torn_record_of_a_fetch_is_refused(tmp_path, content):
+    (tmp_path / "query.json").write_bytes(content)
+    check_query(tmp_path / "query.json")
+
+
+@anew
+@given(st.one_of(changed(RECORD).map(lambda change: json.dumps(change[0]).encode()), torn(json.dumps(RECORD).encode())))
+def test_a_damaged_keyframe_file_of_a_fetch_names_a_device_or_is_refused(tmp_path, content):
+    path = tmp_path / "keyframes/R1.jsonl"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    try:
+        assert MAC_ADDRESS.fullmatch(device_of(tmp_path, "R1"))
+    except InputError as refused:
+        sentence_of(refused, path, "dvc repro --force --single-item fetch")
+
+
+KEPT = {"sha256": {f"frames/R1/{name}": "0" * 64 for name in ("000000.jsonl", "000001.jsonl", "complete.json")}}
+
+
+@anew
+@given(st.one_of(changed(KEPT).map(lambda change: json.dumps(change[0]).encode()), torn(json.dumps(KEPT).encode()),
+                 st.sampled_from([b"[]", b"7", b"{}", b'{"sha256": {}}'])))
+def test_what_is_kept_with_damaged_facts_is_fetched_again(tmp_path, content):
+    whole = published(tmp_path).read_bytes()
+    (facts,) = (tmp_path / "scratch/fetch").glob("*.json")
+    facts.write_bytes(content)
+    store, _ = brought(tmp_path)
+    store.publish()
+    assert not store.taken and (tmp_path / "raw/query.json").read_bytes() == whole
 
 
 # text exports and JSON

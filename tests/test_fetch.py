@@ -24,6 +24,10 @@ def fetched_frames(project, name):
     return np.stack([payload.decode(frame.frame_data).reshape(frame.height, frame.width) for frame in raw]), [f.ts for f in raw]
 
 
+def contents(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
 def locate(project, path, sha256=None):
     project.set({"fetch": {"archive": {"location": str(path), "sha256": sha256}}})
 
@@ -148,6 +152,29 @@ def test_the_given_split_comes_along(tiny_project, archive):
     tiny_project.run("fetch", "hdf5", "coco")
     val = json.loads((tiny_project.folder / "data/annotations/val.json").read_text())
     assert [image["id"] for image in val["images"]] == ids[40:]
+
+
+def test_one_recording_more_is_one_recording_read_and_the_same_bytes(tiny_project, archive, tmp_path):
+    # a hundred recordings would be copied again for the sake of one
+    raw, aside = tiny_project.folder / "data/raw", tmp_path / "aside"
+    aside.mkdir()
+    files = [archive / "frames/D0_S1.h5", archive / "keyframes/D0_S1_annotation.json"]
+    for path in files:
+        path.rename(aside / path.name)
+    assert "3 recordings (0 as they were)" in tiny_project.run("fetch").stdout
+    for path in files:
+        (aside / path.name).rename(path)
+    shutil.rmtree(raw)  # as DVC does before it runs a stage
+    assert "4 recordings (3 as they were)" in tiny_project.run("fetch").stdout
+    incremental = contents(raw)
+    shutil.rmtree(tiny_project.folder / ".scratch/fetch")
+    assert "4 recordings (0 as they were)" in tiny_project.run("fetch").stdout
+    assert incremental == contents(raw)
+    with h5py.File(files[0], "r+") as file:
+        file["frames"][0] += 1
+    assert "4 recordings (3 as they were)" in tiny_project.run("fetch").stdout
+    assert [name for name, content in contents(raw).items() if incremental[name] != content and "keyframes" not in name] == [
+        "frames/D0_S1/000000.jsonl", "query.json"]
 
 
 def test_fetching_again_replaces_what_was_there(tiny_project, tmp_path):

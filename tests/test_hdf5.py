@@ -10,7 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from thermal_action.raw import PayloadFormat, RawFrame, RawStore
+from thermal_action.raw import PayloadFormat, RawFrame
+from thermal_action.raw_store import RawStore
 
 
 def fetched(project, frames, payload):

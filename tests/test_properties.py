@@ -19,7 +19,8 @@ from thermal_action.augmentation.lens import Move, Resample
 from thermal_action.augmentation.window import Window as Shown
 from thermal_action.boxes import centres, intersection_over_union, pixels, sizes
 from thermal_action.keyframes import OVERSHOOT, parse_box
-from thermal_action.raw import PayloadFormat, RawFrame, RawRecording
+from thermal_action.raw import PayloadFormat, RawFrame
+from thermal_action.raw_store import RawRecording
 from thermal_action.repair import PixelRepair, RepairCounts, decode_frames
 from thermal_action.splits import Window, split_windows
 from thermal_action.windows import Windowing, nearest_frames

@@ -2,21 +2,15 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
 
 from thermal_action import InputError
-from thermal_action.raw import (
-    PayloadFormat,
-    RawFrame,
-    RawStore,
-    asked,
-    detect_format,
-    ordered_frames,
-    pages,
-    read_query,
-)
+from thermal_action.kept import files_below, link_or_copy
+from thermal_action.raw import PayloadFormat, RawFrame, asked, detect_format, ordered_frames, pages, read_query
+from thermal_action.raw_store import RawStore
 
 FETCH = {"source": "archive", "buffer_frames": 128, "page_frames": 4, "archive": {"location": "here"}, "tdengine": {"url": "x"}}
 FORMATS = [PayloadFormat(encoding, compression, dtype) for encoding in ("base64", "hex") for compression in ("zlib", "none")
@@ -35,8 +29,8 @@ def query():
     return {"fetch": asked(FETCH)}
 
 
-def fill(store, name, raw_frames):
-    recording = store.recording(name)
+def fill(store, name, raw_frames, question=None):
+    recording = store.recording(name, question)
     for frame in raw_frames:
         recording.append(frame)
     recording.finish(PayloadFormat())
@@ -71,7 +65,7 @@ def test_a_zlib_bomb_does_not_fill_the_memory():
 
 
 def test_an_interrupted_fetch_goes_on_behind_its_last_page(tmp_path):
-    whole = RawStore(tmp_path / "whole", query(), 4, tmp_path / "scratch")
+    whole = RawStore(tmp_path / "whole", query(), 4, tmp_path / "another")
     fill(whole, "R1", frames(10))
     whole.publish()
     broken = RawStore(tmp_path / "resumed", query(), 4, tmp_path / "scratch")
@@ -86,7 +80,7 @@ def test_an_interrupted_fetch_goes_on_behind_its_last_page(tmp_path):
     fill(again, "R1", list(frames(10))[4:])
     again.publish()
     assert contents(tmp_path / "resumed") == contents(tmp_path / "whole")
-    assert not list((tmp_path / "scratch").iterdir())
+    assert [path.name for path in (tmp_path / "scratch").iterdir()] == ["fetch"]
 
 
 def test_a_short_last_page_without_its_completion_record_is_fetched_again(tmp_path):
@@ -94,6 +88,62 @@ def test_a_short_last_page_without_its_completion_record_is_fetched_again(tmp_pa
     fill(store, "R1", frames(6))
     (store.folder / "frames/R1/complete.json").unlink()  # killed between page and record
     assert store.recording("R1").frames == 4
+
+
+def brought(place, names, asked="all"):
+    """Fetches recordings into place/raw; of those that were not taken over from place/scratch, the names."""
+    with RawStore(place / "raw", {"asked": [asked, *names]}, 4, place / "scratch") as store:
+        new = []
+        for name in names:
+            if not store.recording(name, {"asked": asked}).complete:
+                store.put_json(f"timeline/{name}.json", {"made": "with the frames"})
+                fill(store, name, frames(10), {"asked": asked})
+                new.append(name)
+        store.publish()
+    return new
+
+
+def test_what_an_earlier_fetch_brought_is_taken_over_whole_or_not_at_all(tmp_path):
+    assert brought(tmp_path / "whole", ["R1", "R2", "R3"]) == ["R1", "R2", "R3"]
+    assert brought(tmp_path, ["R0", "R1", "R2"]) == ["R0", "R1", "R2"]
+    shutil.rmtree(tmp_path / "raw")  # as DVC does before it runs a stage
+    assert brought(tmp_path, ["R1", "R2", "R3"]) == ["R3"]
+    assert contents(tmp_path / "raw") == contents(tmp_path / "whole/raw")
+    kept = tmp_path / "scratch/fetch"
+    assert len(list(kept.iterdir())) == 2 * 3, "R0 is asked for no more, and not kept"
+    # an edit of data/raw reaches what is kept, too: it is the same file
+    for number, file in enumerate(("frames/R1/000001.jsonl", "frames/R2/complete.json", "timeline/R3.json")):
+        with open(tmp_path / "raw" / file, "r+") as opened:
+            opened.write(" ")
+        assert brought(tmp_path, ["R1", "R2", "R3"]) == [f"R{number + 1}"]
+        assert contents(tmp_path / "raw") == contents(tmp_path / "whole/raw")
+    next(kept.rglob("timeline")).joinpath("R9.json").write_text("{}")
+    assert len(brought(tmp_path, ["R1", "R2", "R3"])) == 1
+    assert brought(tmp_path, ["R1", "R2", "R3"], asked="otherwise") == ["R1", "R2", "R3"]
+
+
+def test_a_fetch_killed_while_it_takes_over_is_not_complete_before_all_is_there(tmp_path):
+    brought(tmp_path / "whole", ["R1"])
+    brought(tmp_path, ["R1"])
+    (key,) = [path for path in (tmp_path / "scratch/fetch").iterdir() if path.is_dir()]
+    restored = list(reversed(files_below(key)))
+    for number in range(len(restored)):
+        with RawStore(tmp_path / "raw", {"asked": ["all", "R1"]}, 4, tmp_path / "scratch") as store:
+            for file in restored[:number]:
+                link_or_copy(file, store.folder / file.relative_to(key))
+        assert brought(tmp_path, ["R1"]) == []
+        assert contents(tmp_path / "raw") == contents(tmp_path / "whole/raw")
+
+
+@pytest.mark.parametrize("damage", ["", "no frame\n", None])
+def test_pages_behind_a_damaged_or_missing_one_are_fetched_again(tmp_path, damage):
+    with RawStore(tmp_path / "raw", query(), 4, tmp_path) as store:
+        fill(store, "R1", frames(14))
+        page = pages(store.folder / "frames/R1")[1]
+        page.unlink() if damage is None else page.write_text(damage)
+        recording = store.recording("R1")
+        assert (recording.frames, recording.last_ts, recording.complete) == (4, 1000 + 3 * 170, False)
+        assert len(list(recording.folder.iterdir())) == 1
 
 
 def test_an_incomplete_recording_is_not_published(tmp_path):

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from thermal_action import InputError
 from thermal_action.files import check_url, is_url
-from thermal_action.raw import RawStore, read_query
+from thermal_action.raw import read_query
+from thermal_action.raw_store import RawStore
 from thermal_action.recordings import Recording
 from thermal_action.sources.archive import ArchiveSource, unpack
 from thermal_action.sources.tdengine.rest import checked_url

@@ -15,7 +15,8 @@ import pytest
 
 from thermal_action import InputError
 from thermal_action.keyframes import read_keyframes
-from thermal_action.raw import PayloadFormat, RawStore, ordered_frames
+from thermal_action.raw import PayloadFormat, ordered_frames
+from thermal_action.raw_store import RawStore
 from thermal_action.repair import PixelRepair
 from thermal_action.sources.simulator import SimulatorSource
 from thermal_action.sources.simulator.actions import (
@@ -103,6 +104,16 @@ def test_a_recording_does_not_depend_on_how_many_are_asked(small, tmp_path):
     asked, got = digests(small), digests(more)
     mismatched = [name for name in asked if name != "query.json" and got[name] != asked[name]]
     assert not mismatched
+
+
+def test_a_room_more_renders_that_room_only_and_gives_the_same_bytes(small, tmp_path):
+    fetch(tmp_path)
+    with RawStore(tmp_path / "raw", {}, 50, tmp_path / "scratch") as store:
+        SimulatorSource(**{**SMALL, "rooms": 2}).fetch(store, lambda frames: None)
+        store.publish()
+        assert store.taken == {"room01_S1_R1", "room01_S1_R2"} < set(recordings(tmp_path / "raw"))
+    more, anew = digests(tmp_path / "raw"), digests(fetch(tmp_path / "anew", rooms=2))
+    assert {name for name in more if more[name] != anew[name]} == {"query.json"}  # of which {} was asked here
 
 
 @pytest.mark.parametrize("stop_after", [70, 260])

@@ -10,7 +10,8 @@ import pytest
 
 from thermal_action import InputError
 from thermal_action.keyframes import Keyframe
-from thermal_action.raw import PayloadFormat, RawFrame, RawStore
+from thermal_action.raw import PayloadFormat, RawFrame
+from thermal_action.raw_store import RawStore
 from thermal_action.recordings import write_recording
 from thermal_action.streams import Frame, Slider, open_streams, slide
 from thermal_action.windows import Windowing

@@ -169,7 +169,7 @@ def test_the_library_never_imports_a_stage_and_arrows_point_down():
     stages = {f"{path.stem}" for path in STAGES.glob("*.py")}
     for path in (STAGES / "thermal_action").rglob("*.py"):
         assert not stages & {name.split(".")[0] for name in imported_modules(path)}, path
-    low = ["files", "keyframes", "raw", "recordings", "annotations", "splits", "checks", "params"]
+    low = ["files", "keyframes", "raw", "raw_store", "recordings", "annotations", "splits", "checks", "params"]
     high = ("thermal_action.sources", "thermal_action.training", "thermal_action.scoring", "thermal_action.models",
             "thermal_action.dataset")
     for name in low:

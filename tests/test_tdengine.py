@@ -20,7 +20,8 @@ import pytest
 
 from tdengine_server import COLUMNS, TDengineServer
 from thermal_action import InputError
-from thermal_action.raw import PayloadFormat, RawStore, ordered_frames
+from thermal_action.raw import PayloadFormat, ordered_frames
+from thermal_action.raw_store import RawStore
 from thermal_action.sources.tdengine import TDengineSource
 from tiny import keyframe
 
@@ -311,6 +312,63 @@ def test_what_is_complete_is_not_asked_for_again_and_needs_no_credentials(site, 
     monkeypatch.delenv("TDENGINE_USER")
     source.fetch(store, counted.append)
     assert site.server.requests == requests and sum(counted) == 61
+
+
+def test_one_recording_more_asks_for_its_own_rows_only_and_gives_the_same_bytes(each_site, monkeypatch):
+    # a keyframe file more would ask the database for everything again
+    server, times = each_site.server, times_of(500)
+    macs = [f"02:00:00:00:00:{number:02x}" for number in range(4)]
+    for number, mac in enumerate(macs):
+        each_site.load(rows_of(500, seed=number), mac)
+        each_site.annotate(f"R{number}", [times[100], times[300]], mac)
+
+    def requests_of(fetch, *params) -> int:
+        begin, server.statements[:] = server.requests, []
+        fetch(*params)
+        return server.requests - begin
+
+    whole = requests_of(each_site.fetch)
+    each_site.annotate("R4", [times[200]], macs[0])
+    more = requests_of(each_site.fetch)
+    asked = "".join(server.statements)
+    assert "`sensor_02_00_00_00_00_00`" in asked and "_00_01`" not in asked and f"`ts`>{times[280] - 1} " not in asked
+    assert sum("count(*)" in sql for sql in server.statements) == 1
+    assert files_of(each_site.fetch("anew")) == files_of(each_site.folder / "raw") and more < whole / 3
+
+    each_site.annotate("R1", [times[101], times[300]], macs[1])
+    requests_of(each_site.fetch)
+    assert "_00_01`" in (asked := "".join(server.statements)) and "_00_02`" not in asked
+    assert files_of(each_site.fetch("changed")) == files_of(each_site.folder / "raw")
+
+    # what decides no frame asks for nothing, but comes along
+    path = each_site.keyframes / "R2.json"
+    path.write_text(path.read_text().replace("0.5", "0.4"))
+    monkeypatch.delenv("TDENGINE_USER")
+    assert requests_of(each_site.fetch) == 0
+    assert "0.4" in (each_site.folder / "raw/keyframes/R2.jsonl").read_text()
+    (each_site.keyframes / "R3.json").unlink()
+    assert requests_of(each_site.fetch) == 0
+    assert not list(each_site.folder.glob("raw/*/R3*"))
+    monkeypatch.setenv("TDENGINE_USER", "reader")
+    each_site.annotate("R3", [times[100], times[300]], macs[3])
+    assert requests_of(each_site.fetch) > 0, "it is kept no more"
+    assert requests_of(lambda: each_site.fetch(buffer_frames=21)) > whole
+
+
+def test_a_sensor_that_has_changed_its_format_since_the_last_fetch_is_refused_as_in_one_go(site):
+    before, after = rows_of(120), rows_of(120, PayloadFormat("hex", "none", "int16"), START + 10**9)
+    site.load([*before, *after])
+    site.annotate("R1", [before[60][0]])
+    site.fetch()
+    site.annotate("R0", [after[60][0]])
+    with pytest.raises(InputError) as one_more:
+        site.fetch()
+    with pytest.raises(InputError) as in_one_go:
+        site.fetch("another")
+    assert str(one_more.value) == str(in_one_go.value)
+    site.annotate("R0", [before[30][0]])
+    site.load([(time - 10**9, *rest) for time, *rest in after])
+    assert "base64" in site.refusal()
 
 
 def test_the_query_tells_frames_but_neither_server_nor_credentials_nor_transport(site):
@@ -739,7 +797,7 @@ def test_parameters_out_of_range_are_named(site, params):
 SCRIPT = textwrap.dedent("""
     import json, sys
     from thermal_action.script import run
-    from thermal_action.raw import RawStore
+    from thermal_action.raw_store import RawStore
     from thermal_action.sources.tdengine import TDengineSource
 
     def main():

@@ -1,5 +1,6 @@
 """Files that are either whole or not there, and JSON that is the same bytes for the same content."""
 
+import fcntl
 import glob
 import hashlib
 import json
@@ -7,10 +8,10 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 from urllib.parse import parse_qsl, urlsplit
 
 from thermal_action import InputError, shown
@@ -24,7 +25,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; what was written there takes its place at the end, or vanishes on an error."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(path)
+    remove_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*.part"))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
@@ -35,11 +36,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remove_abandoned(path: Path) -> None:
-    """What killed processes left beside `path`, which none of them will finish."""
-    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+def remove_abandoned(parts: Iterable[Path], *, alone: bool = False) -> None:
+    """Removes temporary files whose process was killed; all of them where the caller is alone, whoever has that number now."""
+    for part in parts:
         process = part.name.split(".")[-2]
-        if process.isdecimal() and not is_running(int(process)):
+        if alone or process.isdecimal() and not is_running(int(process)):
             part.unlink(missing_ok=True)
 
 
@@ -51,6 +52,18 @@ def is_running(process: int) -> bool:
     except OSError:
         pass  # somebody else's
     return True
+
+
+def lock(path: Path, refusal: str) -> TextIO:
+    """Locks a file until it is closed, or the process ends, however it does. InputError(refusal) if another process has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = open(path, "w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise InputError(refusal) from None
+    return file
 
 
 @contextmanager

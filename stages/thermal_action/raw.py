@@ -5,28 +5,23 @@
     frames/<recording>/000000.jsonl  pages of `page_frames` raw frames, one JSON object a line
     frames/<recording>/complete.json frames, first and last time, payload format
     timeline/<recording>.json        the simulator's truth       split.json   an archive's given split
-
-A fetch grows in .scratch/fetch-<fingerprint of the query>/ and moves to data/raw when it is complete, so that an
-interrupted one goes on there, and a partial one is never taken for a whole one.
 """
 
 import binascii
-import fcntl
 import json
-import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from thermal_action import InputError
-from thermal_action.files import fingerprint, move_folder, read_json, replacing, write_json
-from thermal_action.keyframes import RECORDING_ID, Keyframe, write_keyframes
+from thermal_action.files import code_sha256, read_json
+from thermal_action.keyframes import MAC_ADDRESS, RECORDING_ID
 
 # int16 payloads count tenths of a kelvin
 KELVIN_OFFSET = 273.15
@@ -37,7 +32,6 @@ INT16_C = (np.arange(1 << 16).astype(np.uint16).view(np.int16).astype(np.float64
 PLAUSIBLE_C = (-300.0, 700.0)
 # as pages begin a line
 WRITTEN_TIME = re.compile(rb'\{"ts":-?[0-9]{1,19}')
-TO_LINE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
@@ -138,97 +132,9 @@ def fits(payload: PayloadFormat, frame: RawFrame) -> bool:
     return pixels.size == frame.width * frame.height and in_range > 0.9 and not denormal
 
 
-class RawRecording:
-    """The pages of one recording in a RawStore. `frames` and `last_ts` tell what is on disk: a fetch goes on behind it."""
-
-    def __init__(self, folder: Path, page_frames: int):
-        self.folder, self.page_frames = folder, page_frames
-        self.complete = (folder / "complete.json").exists()
-        self.frames, self.first_ts, self.last_ts = 0, None, None
-        self._page: list[RawFrame] = []
-        folder.mkdir(parents=True, exist_ok=True)
-        for page in pages(folder):
-            frames = list(read_page(page))
-            if not self.complete and len(frames) < page_frames:
-                page.unlink()  # the last page of an unfinished recording: killed before complete.json
-                break
-            self.frames += len(frames)
-            self.first_ts = frames[0].ts if self.first_ts is None else self.first_ts
-            self.last_ts = frames[-1].ts
-
-    def append(self, frame: RawFrame) -> None:
-        self._page.append(frame)
-        if len(self._page) == self.page_frames:
-            self._write_page()
-
-    def finish(self, payload: PayloadFormat, **facts: Any) -> None:
-        """Writes the last page and declares the recording complete; `facts` (gaps, say) go into query.json."""
-        if self._page:
-            self._write_page()
-        if not self.frames:
-            raise InputError(f"recording {self.folder.name} has no frame: remove its keyframe file or fetch it from elsewhere")
-        write_json(self.folder / "complete.json", {"frames": self.frames, "first_ts": self.first_ts, "last_ts": self.last_ts,
-                                                   "payload": asdict(payload), "facts": facts})
-        self.complete = True
-
-    def _write_page(self) -> None:
-        number = self.frames // self.page_frames
-        with replacing(self.folder / f"{number:06d}.jsonl") as temporary:
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.writelines(TO_LINE(vars(frame)) + "\n" for frame in self._page)
-        self.frames += len(self._page)
-        self.first_ts = self._page[0].ts if self.first_ts is None else self.first_ts
-        self.last_ts = self._page[-1].ts
-        self._page = []
-
-
-class RawStore:
-    """A fetch in progress. Only one process at a time may work on one query."""
-
-    def __init__(self, raw_dir: str | Path, query: dict, page_frames: int, scratch: str | Path = ".scratch"):
-        self.raw_dir, self.query, self.page_frames = Path(raw_dir), query, page_frames
-        name = f"fetch-{fingerprint({'query': query, 'page_frames': page_frames})}"
-        self.folder = Path(scratch) / name
-        (self.folder / "frames").mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.folder.with_name(f"{name}.lock"), "w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise InputError(f"another fetch of the same query is running (lock {self._lock.name}): wait for it") from None
-        for unfinished in self.folder.rglob(".*.part"):
-            unfinished.unlink()  # of a process that was killed while it wrote
-
-    def __enter__(self) -> "RawStore":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._lock.close()
-
-    def recording(self, recording_id: str) -> RawRecording:
-        return RawRecording(self.folder / "frames" / recording_id, self.page_frames)
-
-    def put_keyframes(self, recording_id: str, keyframes: Sequence[Keyframe]) -> None:
-        write_keyframes(self.folder / "keyframes" / f"{recording_id}.jsonl", keyframes)
-
-    def put_json(self, name: str, value: Any) -> None:
-        write_json(self.folder / name, value)
-
-    def publish(self) -> dict:
-        """Moves the fetch to data/raw; returns what query.json says. InputError while a recording is incomplete."""
-        received = {}
-        for folder in sorted((self.folder / "frames").iterdir()):
-            if not (folder / "complete.json").exists():
-                raise InputError(f"recording {folder.name} is not complete: run the fetch again, it goes on where it stopped")
-            received[folder.name] = read_json(folder / "complete.json")
-        if not received:
-            raise InputError("the source gave no recording: check `fetch` in params.yaml")
-        record = {"asked": self.query, "received": received, "frames": sum(facts["frames"] for facts in received.values())}
-        write_json(self.folder / "query.json", record)
-        move_folder(self.folder, self.raw_dir)
-        self._lock.close()
-        os.unlink(self._lock.name)
-        return record
+def encoder() -> dict:
+    """What decides the bytes of frames that are made here, not received: the code and its libraries."""
+    return {"code": code_sha256(__file__), "versions": [np.__version__, zlib.ZLIB_RUNTIME_VERSION]}
 
 
 def asked(fetch: dict) -> dict:
@@ -245,11 +151,13 @@ def read_query(raw_dir: str | Path, fetch: dict) -> dict:
                          "stopped) or `dvc pull`")
     query = read_json(path)
     try:
-        wanted, got, recordings = asked(fetch), dict(query["asked"]["fetch"]), list(query["received"])
-    except (KeyError, TypeError, ValueError):
-        recordings = [""]
-    # they name files: what somebody pulls must not write elsewhere
-    if not all(RECORDING_ID.fullmatch(name) for name in recordings):
+        wanted, got = asked(fetch), dict(query["asked"]["fetch"])
+        # recordings name files: what somebody pulls must not write elsewhere
+        sound = type(query["frames"]) is int and all(RECORDING_ID.fullmatch(name) and is_received(facts)
+                                                     for name, facts in query["received"].items())
+    except (AttributeError, KeyError, TypeError, ValueError):
+        sound = False
+    if not sound:
         raise InputError(f"{path} is no record of a fetch: run `dvc repro --force --single-item fetch`")
     different = sorted(key for key in wanted.keys() | got.keys() if wanted.get(key) != got.get(key))
     if different:
@@ -258,10 +166,26 @@ def read_query(raw_dir: str | Path, fetch: dict) -> dict:
     return query
 
 
+def is_received(facts: Any) -> bool:
+    """Whether it is what a complete.json holds."""
+    try:
+        json.dumps(facts, allow_nan=False, ensure_ascii=False).encode()  # as query.json repeats it
+        numbers, payload = [facts["frames"], facts["first_ts"], facts["last_ts"]], facts["payload"]
+        choices = {field.name: get_args(field.type) for field in fields(PayloadFormat)}
+        return (all(type(number) is int for number in numbers) and isinstance(facts["facts"], dict)
+                and payload.keys() == choices.keys() and all(payload[name] in choices[name] for name in choices))
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        return False
+
+
 def device_of(raw_dir: str | Path, recording: str) -> str:
-    """The MAC address of the sensor that took a recording, as its keyframe file says."""
-    with open(Path(raw_dir) / "keyframes" / f"{recording}.jsonl", encoding="utf-8") as file:
-        return json.loads(file.readline())["mac_address"]
+    """The MAC address of the sensor that took a recording, as its keyframe file says; InputError for a damaged one."""
+    path = Path(raw_dir) / "keyframes" / f"{recording}.jsonl"
+    try:
+        with open(path, encoding="utf-8") as file:
+            return MAC_ADDRESS.fullmatch(json.loads(file.readline())["mac_address"])[0]
+    except (FileNotFoundError, KeyError, TypeError, ValueError, RecursionError):
+        raise InputError(f"{path} names no device: run `dvc repro --force --single-item fetch`") from None
 
 
 def pages(folder: Path) -> list[Path]:

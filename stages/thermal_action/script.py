@@ -1,7 +1,6 @@
 """How a script ends: with one sentence where its input, the disk or another run is in the way, and never half done."""
 
 import errno
-import fcntl
 import os
 import re
 import sys
@@ -10,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from thermal_action import InputError
+from thermal_action.files import lock
 
 REMEDIES = {
     errno.ENOSPC: "free some space",
@@ -59,12 +59,7 @@ def one_at_a_time(name: str) -> Iterator[None]:
     if int(os.environ.get("RANK", 0)) > 0 or os.environ.get("THERMAL_ALONE") == here:
         yield
         return
-    path = Path(".scratch", f"{name}.lock")
-    path.parent.mkdir(exist_ok=True)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"another {here} is running: wait for its end, or run this one in a clone of its own") from None
+    refusal = f"another {here} is running: wait for its end, or run this one in a clone of its own"
+    with lock(Path(".scratch", f"{name}.lock"), refusal):
         os.environ["THERMAL_ALONE"] = here  # the ranks that it starts are no others
         yield

@@ -28,7 +28,8 @@ from thermal_action.files import (
     replacing_folder,
 )
 from thermal_action.keyframes import Keyframe, read_keyframe_folder
-from thermal_action.raw import PayloadFormat, Progress, RawFrame, RawStore
+from thermal_action.raw import PayloadFormat, Progress, RawFrame, encoder
+from thermal_action.raw_store import RawRecording, RawStore
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 # what unpacking raises; RuntimeError: encrypted, or compressed in a way unknown here; ValueError: names that no file can have
@@ -49,19 +50,19 @@ class ArchiveSource:
         return {"files": {str(path.relative_to(self.folder)): file_sha256(path) for path in self._files()}}
 
     def fetch(self, store: RawStore, progress: Progress) -> None:
-        keyframes = read_keyframe_folder(self.folder / "keyframes", self.classes)
+        keyframes, encoding = read_keyframe_folder(self.folder / "keyframes", self.classes), encoder()
         for recording, records in keyframes.items():
             path = self.folder / "frames" / f"{recording}.h5"
             if not path.exists():
                 raise InputError(f"{path} is missing, though keyframes of {recording} exist: complete the archive")
+            raw = store.recording(recording, {"sha256": file_sha256(path), "mac_address": records[0].mac_address, **encoding})
             store.put_keyframes(recording, records)
-            self._copy_frames(path, recording, records, store, progress)
+            self._copy_frames(path, raw, records, progress)
         split = self._given_split()
         if split:
             store.put_json("split.json", split)
 
-    def _copy_frames(self, path: Path, recording: str, records: Sequence[Keyframe], store: RawStore, progress: Progress) -> None:
-        raw = store.recording(recording)
+    def _copy_frames(self, path: Path, raw: RawRecording, records: Sequence[Keyframe], progress: Progress) -> None:
         if raw.complete:
             progress(raw.frames)
             return
@@ -73,9 +74,9 @@ class ArchiveSource:
             if mac != records[0].mac_address:
                 raise InputError(f"{path} is of device {mac}, its keyframe file of {records[0].mac_address}: correct one of them")
             progress(raw.frames)
-            for start in range(raw.frames, len(times), store.page_frames):
+            for start in range(raw.frames, len(times), raw.page_frames):
                 try:
-                    frames = file["frames"][start : start + store.page_frames]
+                    frames = file["frames"][start : start + raw.page_frames]
                 except OSError:
                     raise InputError(f"{path} cannot be read behind frame {start}: it is torn; complete the archive") from None
                 for offset, frame in enumerate(frames, start=start):

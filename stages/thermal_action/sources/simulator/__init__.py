@@ -12,7 +12,8 @@ import numpy as np
 
 from thermal_action import InputError
 from thermal_action.keyframes import Keyframe
-from thermal_action.raw import PayloadFormat, Progress, RawFrame, RawRecording, RawStore
+from thermal_action.raw import PayloadFormat, Progress, RawFrame, encoder
+from thermal_action.raw_store import RawRecording, RawStore
 from thermal_action.sources.simulator.actions import ACTIONS, NIGHT_SHARES
 from thermal_action.sources.simulator.camera import ZERO_C_IN_DK, Camera
 from thermal_action.sources.simulator.take import Annotator, Block, Take
@@ -103,9 +104,11 @@ class SimulatorSource:
 
     def fetch(self, store: RawStore, progress: Progress) -> None:
         """Renders every recording that the store does not hold yet; `progress(n)` after n more frames."""
+        # a device and its sessions are the same however many others there are
+        question = {key: value for key, value in self.query().items() if key not in ("rooms", "sessions")} | encoder()
         for room in range(self.rooms):
             for session in range(self.sessions):
-                cuts = self.missing_cuts(store, room, session, progress)
+                cuts = self.missing_cuts(store, question, room, session, progress)
                 if cuts:
                     self.cut_session(store, room, session, cuts, progress)
 
@@ -137,13 +140,13 @@ class SimulatorSource:
                     presence=self.visits, animals=animals, fps=self.fps, loss=min(loss, 0.9) if bad else 0.0,
                     bad_link=bad and self.packet_loss > 0)
 
-    def missing_cuts(self, store: RawStore, room: int, session: int, progress: Progress) -> list[Cut]:
+    def missing_cuts(self, store: RawStore, question: dict, room: int, session: int, progress: Progress) -> list[Cut]:
         cuts, take = [], None
         # the first keyframe has its buffer before it
         lead = (self.buffer_frames + 8) * 1000 / self.fps
         for number in range(self.recordings):
             recording_id = self.recording_id(room, session, number)
-            raw = store.recording(recording_id)
+            raw = store.recording(recording_id, question)
             progress(raw.frames)
             if raw.complete:
                 continue

@@ -12,7 +12,8 @@ from pathlib import Path
 from thermal_action import InputError
 from thermal_action.files import fingerprint
 from thermal_action.keyframes import Keyframe, read_keyframe_files
-from thermal_action.raw import Progress, RawStore
+from thermal_action.raw import Progress
+from thermal_action.raw_store import RawStore
 from thermal_action.sources.tdengine.fetch import Fetch, Plan
 from thermal_action.sources.tdengine.frames import pixels
 from thermal_action.sources.tdengine.rest import Credentials, Transport, check_range
@@ -77,14 +78,18 @@ class TDengineSource:
     def fetch(self, store: RawStore, progress: Progress) -> None:
         """Brings all recordings into `store`; those complete there are not asked for, others go on behind their last page.
 
+        The frames of a recording follow from the times of its keyframes: another box in one of them asks for nothing.
+
         InputError for what asking again will not cure, and when the server stays away; the store keeps whole pages.
         """
         plans = []
+        common = {key: value for key, value in self.query().items() if key != "recordings"}
         for path, records in self.files.items():
             recording = records[0].data_id
             table = table_name(self.table, records[0].mac_address)
+            raw = store.recording(recording, common | {"table": table, "times": [record.data_time for record in records]})
             store.put_keyframes(recording, records)
-            plans.append(Plan(path, records, table, store.recording(recording)))
+            plans.append(Plan(path, records, table, raw))
             progress(plans[-1].raw.frames)
         if not all(plan.raw.complete for plan in plans):
             Fetch(self, Credentials.from_environment(), progress).run(plans)

@@ -5,13 +5,14 @@ from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from thermal_action import InputError
 from thermal_action.keyframes import Keyframe
-from thermal_action.raw import Progress, RawRecording, pages, read_page
+from thermal_action.raw import Progress, pages, read_page
+from thermal_action.raw_store import RawRecording
 from thermal_action.sources.tdengine.frames import FrameCheck, probe_format, read_frame
 from thermal_action.sources.tdengine.rest import Client, Credentials, Stopped, TableMissing
 from thermal_action.sources.tdengine.table import TICKS, Run, SensorTable, last_tick, read_precision, runs_around
@@ -49,7 +50,7 @@ class Fetch:
         self.checks: dict[str, FrameCheck] = {}
 
     def run(self, plans: Sequence[Plan]) -> None:
-        """Completes the recordings of `plans` that are not; the others only tell each sensor's first keyframe."""
+        """Completes the recordings of `plans` that are not; the others of their sensors must be of the same format."""
         incomplete = [plan for plan in plans if not plan.raw.complete]
         wanted = {plan.table for plan in incomplete}
         first = {}
@@ -62,6 +63,10 @@ class Fetch:
                 client.dialect = dialect
             self.ticks = TICKS[read_precision(self.clients[0], self.source.database)]
             self.checks = dict(zip(first, self._side_by_side(self._probe, first.values()), strict=True))
+            for plan in plans:
+                if plan.raw.complete and plan.table in wanted:
+                    for frame in islice(read_page(pages(plan.raw.folder)[0]), PROBE_DEPTH):
+                        self.checks[plan.table].check(frame)
             for plan, runs in zip(incomplete, self._side_by_side(self._find_runs, incomplete), strict=True):
                 plan.runs = runs
             self._side_by_side(self._fetch_frames, incomplete)
