@@ -16,7 +16,7 @@ from tdengine_server import TDengineServer
 from test_tdengine import DIALECTS, FLOAT, HEIGHT, PASSWORD, WIDTH, Site, loaded, pictures, read_raw, times_of
 from test_tdengine import FRAMES as FRAMES_OF
 from thermal_action import InputError
-from thermal_action.raw import parse_frame
+from thermal_action.raw import TO_LINE, parse_frame
 from thermal_action.sources.tdengine.frames import FrameCheck, read_frame
 from thermal_action.sources.tdengine.rest import Again, Client, Credentials, Transport
 from thermal_action.sources.tdengine.table import Columns
@@ -190,4 +190,4 @@ def test_any_row_is_a_frame_that_the_next_stage_reads_or_refused(time, values):
         check.check(frame)
     except InputError as refused:
         return sentence_of(refused, "table sensor")
-    assert parse_frame(json.dumps(vars(frame)).encode(), "page") == frame and 0 < FLOAT.decode(frame.frame_data).size <= 24
+    assert parse_frame(f"{TO_LINE(vars(frame))}\n".encode(), "page") == frame and 0 < FLOAT.decode(frame.frame_data).size <= 24
