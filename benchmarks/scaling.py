@@ -27,8 +27,8 @@ def cluster(workers: int) -> Iterator[str]:
     """The address of a Dask scheduler with so many processes of one thread."""
     from distributed import LocalCluster
 
-    with LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", scheduler_port=0, dashboard_address=None) as here:
-        yield here.scheduler_address
+    with LocalCluster(n_workers=workers, threads_per_worker=1, host="127.0.0.1", scheduler_port=0, dashboard_address=None) as one:
+        yield one.scheduler_address
 
 
 def convert(workspace: Workspace, runtime: Mapping[str, object]) -> float:

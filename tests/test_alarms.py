@@ -18,7 +18,7 @@ from thermal_action.keyframes import Annotation, Keyframe, write_keyframes
 from thermal_action.moments import Moment, MomentWriter
 from thermal_action.params import read_params
 from thermal_action.recogniser import Person
-from thermal_action.recordings import write_recording
+from thermal_action.recordings import Frames, write_recording
 
 CLASSES = ["standing", "lying", "in bed"]
 LYING = 1
@@ -258,8 +258,9 @@ def nights(project: Project) -> Project:
         times = 1_760_000_000_000 + 1000 * np.arange(600)
         frames = np.random.default_rng(0).normal(20, 1, (600, 8, 12)).astype(np.float32)
         (folder / "data/frames").mkdir(parents=True, exist_ok=True)
-        write_recording(folder / f"data/frames/{name}.h5", zip(times.tolist(), range(600), frames, [0] * 600, strict=True),
-                        sensor_id=name, mac_address="02:00:00:00:00:01", height=8, width=12, compression="lzf", level=1)
+        block = Frames(times, np.arange(600), frames, np.zeros(600, int))
+        write_recording(folder / f"data/frames/{name}.h5", [block], sensor_id=name,
+                        mac_address="02:00:00:00:00:01", height=8, width=12, compression="lzf", level=1)
         segments = [("standing", 0, 100), ("lying", 100, 200), ("in bed", 200, 400), ("lying", 400, 500), ("standing", 500, 600)]
         written = {"recording": name, "persons": [{"object_id": 0, "segments": [
             {"label": label, "start_ms": int(times[start]), "end_ms": int(times[end - 1])} for label, start, end in segments]}]}

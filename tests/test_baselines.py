@@ -11,7 +11,7 @@ import pytest
 from thermal_action.annotations import Sample
 from thermal_action.dataset import ThermalActionDataset
 from thermal_action.files import write_json
-from thermal_action.recordings import write_recording
+from thermal_action.recordings import Frames, write_recording
 from thermal_action.scoring.baselines import (
     Places,
     background_only,
@@ -182,8 +182,9 @@ def write_side(folder, name: str, keyframes: list[tuple[int, tuple, int]], warm:
     generator = np.random.default_rng(1)
     frames = generator.normal(20, 1, (100, HEIGHT, WIDTH)).astype(np.float32) + (0 if warm is None else warm)
     folder.mkdir(exist_ok=True)
-    write_recording(folder / "R.h5", ((1000 * index, index, frame, 0) for index, frame in enumerate(frames)), sensor_id="R",
-                    mac_address="A", height=HEIGHT, width=WIDTH, compression="none", level=1)
+    numbers = np.arange(100)
+    write_recording(folder / "R.h5", [Frames(1000 * numbers, numbers, frames, 0 * numbers)], sensor_id="R", mac_address="A",
+                    height=HEIGHT, width=WIDTH, compression="none", level=1)
     images = [{"id": f"R_{index}", "sensor_id": "R", "mac_address": "A", "timestamp": 1000 * index, "width": WIDTH,
                "height": HEIGHT, "frame_idx": index} for index in sorted({index for index, _, _ in keyframes})]
     persons = [{"id": number, "image_id": f"R_{index}", "category_id": label, "object_id": 0,

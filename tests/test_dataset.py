@@ -12,7 +12,7 @@ from thermal_action.augmentation.window import Window
 from thermal_action.dataset import People, ThermalActionDataset, collate_fn
 from thermal_action.files import read_json, write_json
 from thermal_action.look import ROOM_C
-from thermal_action.recordings import write_recording
+from thermal_action.recordings import Frames, write_recording
 from thermal_action.training.augmentation_examples import OFF
 from thermal_action.transforms import ThermalActionTransform
 from thermal_action.windows import Windowing
@@ -22,11 +22,15 @@ HEIGHT, WIDTH, FRAMES = 12, 20, 150
 PLAIN = ThermalActionTransform(False)
 
 
+def write_frames(path, pictures):
+    numbers = np.arange(FRAMES)
+    write_recording(path, [Frames(1000 + 170 * numbers, numbers, pictures, 0 * numbers)], sensor_id=path.stem,
+                    mac_address="02:00:00:00:00:01", height=pictures.shape[1], width=WIDTH, compression="gzip", level=1)
+
+
 def write_data(folder, keyframes=((3, 1), (75, 2), (149, 0)), height=HEIGHT, name="R1"):
     """A recording whose frame i is i / 10 C everywhere; `keyframes`: (frame, number of persons)."""
-    frames = ((1000 + 170 * i, i, np.full((height, WIDTH), i / 10, np.float32), 0) for i in range(FRAMES))
-    write_recording(folder / f"{name}.h5", frames, sensor_id=name, mac_address="02:00:00:00:00:01", height=height, width=WIDTH,
-                    compression="gzip", level=1)
+    write_frames(folder / f"{name}.h5", np.broadcast_to(np.arange(FRAMES)[:, None, None] / 10, (FRAMES, height, WIDTH)))
     images = [{"id": f"{name}_{i}", "sensor_id": name, "mac_address": "02:00:00:00:00:01", "timestamp": 1000 + 170 * i,
                "width": WIDTH, "height": height, "frame_idx": i} for i, _ in keyframes]
     persons = [{"id": 0, "image_id": f"{name}_{i}", "bbox": [0.3 + 0.2 * person, 0.5, 0.2, 0.4], "category_id": person,
@@ -143,8 +147,7 @@ def write_rooms(folder, keyframes=(4, 2, 1)):
         write_data(folder, [(10 * i + 5, 0) for i in range(number)], name=f"R{room}")
         frames = np.full((FRAMES, HEIGHT, WIDTH), 18, np.float32)
         frames[:, 2:5, int(x * WIDTH) : int((x + 0.2) * WIDTH)] = 26 + room
-        write_recording(folder / f"R{room}.h5", ((1000 + 170 * i, i, frame, 0) for i, frame in enumerate(frames)),
-                        sensor_id=f"R{room}", mac_address="m", height=HEIGHT, width=WIDTH, compression="gzip", level=1)
+        write_frames(folder / f"R{room}.h5", frames)
         coco = read_json(folder / f"R{room}.json")
         person = {"bbox": [x + 0.1, 3.5 / HEIGHT, 0.2, 3 / HEIGHT], "object_id": 0, "category_id": room}
         coco["annotations"] = [person | {"id": i, "image_id": image["id"]} for i, image in enumerate(coco["images"])]

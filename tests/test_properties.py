@@ -218,11 +218,11 @@ def test_frames_out_of_order_and_twice_become_each_moment_once_in_order(moments,
             recording.append(RawFrame(START + moment, number, SHAPE[1], SHAPE[0], payload.encode(pictures[number])))
         recording.finish(payload)
         counts = RepairCounts()
-        found = list(decode_frames(Path(folder), payload, SHAPE, packet_px, counts))
-    assert [ts - START for ts, *_ in found] == sorted(set(moments))
-    for ts, sequence, frame, lost in found:
-        assert sequence == moments.index(ts - START) and np.array_equal(frame, pictures[sequence]) and lost == 0
-    assert counts.frames == len(found) and counts.duplicate_frames == len(moments) - len(found)
+        (found,) = decode_frames(Path(folder), payload, SHAPE, packet_px, counts)
+    assert (found.times - START).tolist() == sorted(set(moments)) and not found.lost.any()
+    assert found.sequences.tolist() == [moments.index(moment) for moment in sorted(set(moments))]
+    assert np.array_equal(found.pictures, pictures[found.sequences])
+    assert counts.frames == len(found.times) and counts.duplicate_frames == len(moments) - len(found.times)
 
 
 # splits

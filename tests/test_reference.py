@@ -10,7 +10,7 @@ import pytest
 
 from thermal_action.dataset import ThermalActionDataset
 from thermal_action.files import write_json
-from thermal_action.recordings import write_recording
+from thermal_action.recordings import Frames, write_recording
 from thermal_action.scoring import reference
 from thermal_action.scoring.baselines import find_persons
 from thermal_action.scoring.reference import CELLS, PARTS, cut_out, describe, describe_persons, describe_warmth, picture_parts
@@ -92,8 +92,9 @@ def write_side(folder, seed: int) -> ThermalActionDataset:
                 persons.append({"id": len(persons), "image_id": f"R_{index}", "category_id": action, "object_id": 0,
                                 "bbox": [x / WIDTH, y / HEIGHT, 14 / WIDTH, 12 / HEIGHT]})
     folder.mkdir()
-    write_recording(folder / "R.h5", ((1000 * index, index, frame.astype(np.float32), 0) for index, frame in enumerate(frames)),
-                    sensor_id="R", mac_address="A", height=HEIGHT, width=WIDTH, compression="none", level=1)
+    numbers = np.arange(len(frames))
+    write_recording(folder / "R.h5", [Frames(1000 * numbers, numbers, np.array(frames), 0 * numbers)], sensor_id="R",
+                    mac_address="A", height=HEIGHT, width=WIDTH, compression="none", level=1)
     write_json(folder / "side.json", {"images": images[::-1], "annotations": persons,
                                       "categories": [{"id": label, "name": name} for label, name in enumerate("abcd")]})
     return ThermalActionDataset(folder, folder / "side.json", ThermalActionTransform(False), 16)

@@ -5,7 +5,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from thermal_action.repair import PixelRepair, increasing
+from test_raw import FORMATS
+from thermal_action import InputError
+from thermal_action.raw import KELVIN_OFFSET, PayloadFormat, RawFrame, RawRecording, from_decikelvin
+from thermal_action.repair import PixelRepair, RepairCounts, decode_frames, increasing
 
 
 @pytest.mark.parametrize("marker", [-273.2, -273.15, float("nan"), float("inf"), -50.1])
@@ -80,3 +83,66 @@ def test_the_cheapest_increasing_choice_is_found():
         best = min(combinations(range(6), 3), key=lambda columns: sum(costs[range(3), columns]))
         assert increasing(costs) == list(best)
     assert increasing(np.zeros((0, 4))) == [] and increasing(np.zeros((2, 3))) == [0, 1]
+
+
+PACKET = 5
+CUTS = {1: 14, 62: 10, 63: 5, 64: 10, 65: 0, 70: 9, 127: 20}  # pixels that arrived; frames 64 and 128 begin blocks
+
+
+def received(count):
+    """Frames of 4x6 pixels in tenths of a degree, that cut short by CUTS and one marked lost at its end."""
+    pictures = [np.round(20 + np.random.default_rng(0).normal(0, 3, 24) + np.random.default_rng(index).normal(0, 0.1, 24), 1)
+                for index in range(count)]
+    for index, arrived in CUTS.items():
+        if index < count:
+            pictures[index] = np.roll(pictures[index], -PACKET)[:arrived]
+    if count > 5:
+        pictures[5][-4:] = -273.2
+    return pictures
+
+
+def store(folder, pictures, payload, repeated=()):
+    recording = RawRecording(folder, 50)
+    for index, picture in enumerate(pictures):
+        for _ in range(1 + (index in repeated)):
+            recording.append(RawFrame(1000 + 170 * index, index, 6, 4, payload.encode(picture)))
+    recording.finish(payload)
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 130])
+@pytest.mark.parametrize("payload", FORMATS, ids=str)
+def test_frames_are_repaired_in_blocks_as_one_by_one(tmp_path, payload, count):
+    # a live feed has single frames, and a model must see the same
+    pictures, repair, counts = received(count), PixelRepair(4, 6, PACKET), RepairCounts()
+    store(tmp_path, pictures, payload, repeated=(0, 63, 64))
+    expected = [repair.repair(payload.decode(payload.encode(picture))) for picture in pictures]
+    blocks = list(decode_frames(tmp_path, payload, (4, 6), PACKET, counts))
+    assert [len(block.times) for block in blocks] == [min(64, count - start) for start in range(0, count, 64)]
+    assert np.array_equal(np.concatenate([block.pictures for block in blocks]), [each.frame for each in expected])
+    assert np.concatenate([block.lost for block in blocks]).tolist() == [each.lost for each in expected]
+    assert np.concatenate([block.sequences for block in blocks]).tolist() == list(range(count))
+    assert (counts.frames, counts.duplicate_frames) == (count, sum(count > index for index in (0, 63, 64)))
+    assert counts.moved_frames == sum(each.moved for each in expected)
+    assert counts.lost_pixels == sum(each.lost for each in expected) and (counts.lost_pixels > 0) == (count > 1)
+
+
+@pytest.mark.parametrize("text", ["AAA", "AAAA", PayloadFormat().encode(np.zeros(25)), "eNpjYA"])
+@pytest.mark.parametrize("index", [0, 40, 63, 64])
+def test_a_frame_that_cannot_be_decoded_is_named_wherever_it_stands_in_a_block(tmp_path, index, text):
+    store(tmp_path, received(80), PayloadFormat())
+    page = tmp_path / f"{index // 50:06d}.jsonl"
+    lines = page.read_text().splitlines(keepends=True)
+    lines[index % 50] = lines[index % 50].partition('"frame_data":')[0] + f'"frame_data":"{text}"}}\n'
+    page.write_text("".join(lines))
+    with pytest.raises(InputError, match=f"frame of {1000 + 170 * index} cannot be decoded"):
+        list(decode_frames(tmp_path, PayloadFormat(), (4, 6), PACKET, RepairCounts()))
+    lines[index % 50] = lines[index % 50][:-2] + "\n"
+    page.write_text("".join(lines))
+    with pytest.raises(InputError, match=f"{page.name} has a line that is no raw frame"):
+        list(decode_frames(tmp_path, PayloadFormat(), (4, 6), PACKET, RepairCounts()))
+
+
+def test_every_int16_is_what_float64_makes_of_it():
+    numbers = np.arange(-(1 << 15), 1 << 15).astype("<i2")
+    for kind in (np.int16, np.float64):
+        assert np.array_equal(from_decikelvin(numbers.astype(kind)), (numbers / 10 - KELVIN_OFFSET).astype(np.float32))

@@ -12,7 +12,7 @@ from thermal_action import InputError
 from thermal_action.keyframes import Keyframe
 from thermal_action.raw import PayloadFormat, RawFrame
 from thermal_action.raw_store import RawStore
-from thermal_action.recordings import write_recording
+from thermal_action.recordings import Frames, write_recording
 from thermal_action.streams import Frame, Slider, open_streams, slide
 from thermal_action.windows import Windowing
 
@@ -30,8 +30,8 @@ def times(count: int, seed: int = 0) -> np.ndarray:
 
 
 def write_hdf5(path: Path, frames: np.ndarray, stamps: np.ndarray, lost: int = 0) -> Path:
-    rows = ((int(stamp), number, frame, lost) for number, (stamp, frame) in enumerate(zip(stamps, frames, strict=True)))
-    write_recording(path, rows, sensor_id=path.stem, mac_address="02:00:00:00:00:01", height=SIZE[0], width=SIZE[1],
+    block = Frames(stamps, np.arange(len(stamps)), frames, np.full(len(stamps), lost))
+    write_recording(path, [block], sensor_id=path.stem, mac_address="02:00:00:00:00:01", height=SIZE[0], width=SIZE[1],
                     compression="gzip", level=1)
     return path
 

@@ -190,4 +190,4 @@ def test_any_row_is_a_frame_that_the_next_stage_reads_or_refused(time, values):
         check.check(frame)
     except InputError as refused:
         return sentence_of(refused, "table sensor")
-    assert parse_frame(json.dumps(vars(frame)).encode(), "page") == frame and 0 < FLOAT.decode(frame.frame_data).size <= 24
+    assert parse_frame(frame.to_line().encode(), "page") == frame and 0 < FLOAT.decode(frame.frame_data).size <= 24

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import h5py
+import isal
 import numpy as np
 
 from thermal_action import InputError
@@ -48,7 +49,7 @@ class Conversion:
         raw = {page.name: file_sha256(page) for page in pages(self.raw / "frames" / recording)}
         return fingerprint({"recording": recording, "received": received, "mac_address": device_of(self.raw, recording),
                             "raw": raw, "code": code, "params": {**asdict(self), "raw": None},
-                            "versions": [h5py.version.hdf5_version, np.__version__]})
+                            "versions": [h5py.version.hdf5_version, np.__version__, isal.__version__]})
 
     def provide(self, recording: str, received: dict, folder: Path, kept: Kept, code: dict[str, str]) -> tuple[str, bool, dict]:
         """Converts it into `folder`, or takes it over from an earlier run: (its key in `kept`, whether taken over, its entry)."""

@@ -5,7 +5,6 @@ interrupted one goes on there, and a partial one is never taken for a whole one.
 in .scratch/fetch/, each under the fingerprint of all that decides it: the next one takes over those that are the same.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -17,8 +16,6 @@ from thermal_action.files import fingerprint, lock, move_folder, read_json, remo
 from thermal_action.kept import Kept
 from thermal_action.keyframes import Keyframe, write_keyframes
 from thermal_action.raw import PayloadFormat, RawFrame, is_received, pages, read_page
-
-TO_LINE = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class RawRecording:
@@ -71,7 +68,7 @@ class RawRecording:
         number = self.frames // self.page_frames
         with replacing(self.folder / f"{number:06d}.jsonl") as temporary:
             with open(temporary, "w", encoding="utf-8") as file:
-                file.writelines(TO_LINE(vars(frame)) + "\n" for frame in self._page)
+                file.writelines(frame.to_line() for frame in self._page)
         self.frames += len(self._page)
         self.first_ts = self._page[0].ts if self.first_ts is None else self.first_ts
         self.last_ts = self._page[-1].ts

@@ -1,6 +1,6 @@
 """From what a sensor sends to whole frames: decoded, in order, lost pixels repaired and counted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from thermal_action import InputError
-from thermal_action.raw import PayloadFormat, ordered_frames
+from thermal_action.raw import PayloadFormat, RawFrame, ordered_frames
+from thermal_action.recordings import CHUNK_FRAMES, Frames
 
-# no ceiling sensor sees less; the device marks lost pixels with -273.2 C, or 0 dK
+# no ceiling sensor sees less
 LOST_BELOW_C = -50.0
 
 
@@ -46,52 +47,68 @@ class PixelRepair:
     def __init__(self, height: int, width: int, packet_px: int = 0):
         self._shape = height, width
         self._packet = packet_px
-        self._last = np.full(height * width, np.nan, dtype=np.float32)
+        self._last: np.ndarray | None = None  # [H * W], whole
 
     @property
     def pixels(self) -> int:
-        return self._last.size
+        return self._shape[0] * self._shape[1]
 
     def repair(self, pixels: np.ndarray) -> Repaired:
         """`pixels`: float32 [n <= H * W] C as received. ValueError when nothing is known of any pixel."""
-        if pixels.size == self._last.size and pixels.min() >= LOST_BELOW_C and pixels.max() < np.inf:  # NaN compares false
-            self._last = pixels.astype(np.float32)
-            return Repaired(self._last.reshape(self._shape), 0, 0, False)
-        frame = np.full(self._last.size, np.nan, dtype=np.float32)
-        valid = (pixels >= LOST_BELOW_C) & ~np.isinf(pixels)  # NaN compares false
-        count = frame.size - int(valid.sum())
-        there = np.arange(pixels.size)
-        if count and self._packet:
-            received = valid.size if valid.all() else int(valid.argmin())
-            if not valid[received:].any():
-                there[:received] = self._places(pixels[:received])
-        moved = bool((there[valid] != np.flatnonzero(valid)).any())
-        frame[there[valid]] = pixels[valid]
-        lost = np.isnan(frame)
-        frame[lost] = self._last[lost]
-        unseen = np.isnan(frame)
-        if unseen.any():
-            if unseen.all():
+        frames = np.full((1, self.pixels), np.nan, np.float32)
+        frames[0, : pixels.size] = pixels
+        (lost,), (unseen,), (moved,) = (column.tolist() for column in self.repair_block(frames))
+        return Repaired(frames.reshape(self._shape), lost, unseen, moved)
+
+    def repair_block(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Repairs `frames`, float32 [n, H * W] C, in place: lost, unseen [n] int and moved [n] bool, as of Repaired.
+
+        ValueError when the first frame ever has no valid pixel.
+        """
+        lost, unseen, moved = (np.zeros(len(frames), kind) for kind in (int, int, bool))
+        whole = (frames.min(axis=1) >= LOST_BELOW_C) & (frames.max(axis=1) < np.inf)  # NaN compares false
+        for index in np.flatnonzero(~whole).tolist():
+            frame, before = frames[index], frames[index - 1] if index else self._last
+            valid = (frame >= LOST_BELOW_C) & (frame < np.inf)
+            count = np.count_nonzero(valid)
+            lost[index] = frame.size - count
+            if before is not None:
+                closed_up = valid.argmin() == count
+                moved[index] = closed_up and self._put_back(frame, count, before)
+                if not moved[index]:
+                    np.copyto(frame, before, where=~valid)
+            elif count:
+                unseen[index] = lost[index]
+                frame[~valid] = np.median(frame[valid])
+            else:
                 raise ValueError("the first frame has no valid pixel")
-            frame[unseen] = np.median(frame[~unseen])
-        self._last = frame
-        return Repaired(frame.reshape(self._shape), count, int(unseen.sum()), moved)
+        self._last = frames[-1].copy()
+        return lost, unseen, moved
 
-    def _places(self, received: np.ndarray) -> np.ndarray:
-        """Where the pixels that arrived belong in the frame: int [n], increasing."""
-        start, size, packet = np.arange(received.size), self._last.size, self._packet
-        whole, rest = divmod(received.size, packet)
-        if not received.size or rest not in (0, size % packet) or np.isnan(self._last).all():
-            return start
-        slots = self._last[: size // packet * packet].reshape(-1, packet)
-        costs = np.abs(received[: whole * packet].reshape(-1, 1, packet) - slots).mean(axis=2)
-        places = (np.array(increasing(costs), dtype=int)[:, None] * packet + np.arange(packet)).ravel()
-        places = np.concatenate([places, np.arange(size - rest, size)])  # the last packet is the only shorter one
+    def _put_back(self, frame: np.ndarray, count: int, before: np.ndarray) -> bool:
+        """Moves the packets that arrived, the first `count` pixels, to where they belong; False if that is where they are."""
+        size, packet = frame.size, self._packet
+        if not packet or not count or count % packet not in (0, size % packet):
+            return False
+        arrived, likely, rest = frame[:count], before.copy(), count % packet  # the last packet is the only shorter one
+        packets, slots = arrived[: count - rest].reshape(-1, packet), likely[: size // packet * packet].reshape(-1, packet)
+        chosen = increasing(distances(packets[:, None], slots))
+        if not rest and chosen[-1] == len(packets) - 1:
+            return False
+        there = np.concatenate([slots[chosen].ravel(), likely[size - rest :]])
+        if distances(arrived, there) >= distances(arrived, before[:count]):
+            return False
+        slots[chosen] = packets
+        likely[size - rest :] = arrived[count - rest :]
+        frame[:] = likely
+        return True
 
-        def distance(where: np.ndarray) -> float:
-            return float(np.abs(received - self._last[where]).mean())
 
-        return places if distance(places) < distance(start) else start
+def distances(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Mean absolute difference along the last axis; as .mean() gives it, in half the time for a few pixels."""
+    differences = one - other
+    np.abs(differences, out=differences)
+    return np.add.reduce(differences, axis=-1) / differences.shape[-1]
 
 
 def increasing(costs: np.ndarray) -> list[int]:
@@ -113,26 +130,45 @@ def increasing(costs: np.ndarray) -> list[int]:
 
 
 def decode_frames(folder: Path, payload: PayloadFormat, shape: tuple[int, int], packet_px: int,
-                  counts: RepairCounts) -> Iterator[tuple[int, int, np.ndarray, int]]:
-    """(ts, frame_seq, repaired frame [H, W] C, lost pixels) by time, each time once."""
+                  counts: RepairCounts) -> Iterator[Frames]:
+    """The repaired frames by time, each time once, CHUNK_FRAMES together."""
     repair = PixelRepair(*shape, packet_px)
-    for raw, repeated in ordered_frames(folder):
-        place = f"{folder}, frame of {raw.ts}"
-        if (raw.height, raw.width) != shape:
-            raise InputError(f"{place} is {raw.height}x{raw.width}, but the recording began with {shape[0]}x{shape[1]}")
-        if repeated:
-            counts.duplicate_frames += 1
-            continue
+    for block in chunked(each_time_once(folder, shape, counts), CHUNK_FRAMES):
+        numbers = []
         try:
-            pixels = payload.decode(raw.frame_data)
-            if pixels.size > shape[0] * shape[1]:
-                raise ValueError(f"{pixels.size} pixels")
-            repaired = repair.repair(pixels)
+            for raw in block:
+                numbers.append(payload.numbers(raw.frame_data, repair.pixels))
+            raw = block[0]  # no other can be refused by repair
+            frames = payload.celsius(np.concatenate(numbers)).reshape(-1, repair.pixels)
+            lost, unseen, moved = repair.repair_block(frames)
         except ValueError as error:
-            raise InputError(f"{place} cannot be decoded as {payload}: {error}; fetch it again or correct `fetch`") from None
-        counts.frames += 1
-        counts.corrupted_frames += repaired.lost > 0
-        counts.lost_pixels += repaired.lost
-        counts.moved_frames += repaired.moved
-        counts.unrepaired_pixels += repaired.unseen
-        yield raw.ts, raw.frame_seq, repaired.frame, repaired.lost
+            raise InputError(f"{folder}, frame of {raw.ts} cannot be decoded as {payload}: {error}; fetch it again or correct"
+                             " `fetch`") from None
+        counts.frames += len(block)
+        counts.corrupted_frames += int((lost > 0).sum())
+        counts.lost_pixels += int(lost.sum())
+        counts.moved_frames += int(moved.sum())
+        counts.unrepaired_pixels += int(unseen.sum())
+        yield Frames(np.array([raw.ts for raw in block]), np.array([raw.frame_seq for raw in block]),
+                     frames.reshape(-1, *shape), lost)
+
+
+def each_time_once(folder: Path, shape: tuple[int, int], counts: RepairCounts) -> Iterator[RawFrame]:
+    for raw, repeated in ordered_frames(folder):
+        if (raw.height, raw.width) != shape:
+            raise InputError(f"{folder}, frame of {raw.ts} is {raw.height}x{raw.width}, but the recording began with"
+                             f" {shape[0]}x{shape[1]}")
+        counts.duplicate_frames += repeated
+        if not repeated:
+            yield raw
+
+
+def chunked(items: Iterable, size: int) -> Iterator[list]:
+    chunk = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk

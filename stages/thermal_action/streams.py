@@ -18,7 +18,7 @@ import numpy as np
 
 from thermal_action import InputError
 from thermal_action.files import read_json
-from thermal_action.raw import KELVIN_OFFSET, PayloadFormat, pages, read_page
+from thermal_action.raw import PayloadFormat, from_decikelvin, pages, read_page
 from thermal_action.recordings import CHUNK_FRAMES, Recording
 from thermal_action.repair import PixelRepair, RepairCounts, decode_frames
 from thermal_action.windows import Windowing
@@ -102,8 +102,10 @@ def open_raw(folder: Path, packet_px: int) -> Stream:
     facts = read_json(folder / "complete.json")
     first = next(read_page(pages(folder)[0]))
     size = first.height, first.width
-    frames = decode_frames(folder, PayloadFormat(**facts["payload"]), size, packet_px, RepairCounts())
-    return Stream(folder.name, size, facts["frames"], (Frame(ts, picture, lost) for ts, _, picture, lost in frames))
+    blocks = decode_frames(folder, PayloadFormat(**facts["payload"]), size, packet_px, RepairCounts())
+    frames = (Frame(*row) for block in blocks
+              for row in zip(block.times.tolist(), block.pictures, block.lost.tolist(), strict=True))
+    return Stream(folder.name, size, facts["frames"], frames)
 
 
 def open_text(path: Path, size: tuple[int, int], packet_px: int) -> Stream:
@@ -137,7 +139,7 @@ def parse_line(line: str, repair: PixelRepair, place: str) -> Frame:
         time = round(1000 * float(seconds))
         if not 0 <= time < 1 << 53:
             raise ValueError(f"{seconds.strip()} s are no time since 1970")
-        return Frame(time, *repair.repair((values / 10 - KELVIN_OFFSET).astype(np.float32))[:2])
+        return Frame(time, *repair.repair(from_decikelvin(values))[:2])
     except (ValueError, OverflowError) as error:
         raise InputError(f"{place} is no frame: {error}; expected deci-Kelvin and `t: <seconds>`, export it again") from None
 
