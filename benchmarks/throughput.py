@@ -86,10 +86,14 @@ def measure_hdf5() -> Iterator[Row]:
     from thermal_action.conversion import Conversion
     from thermal_action.params import read_params
     from thermal_action.raw import read_query
-    from thermal_action.recordings import CHUNK_FRAMES, Recording
+    from thermal_action.recordings import CHUNK_FRAMES, Frames, Recording, write_recording
 
     params, query = read_params("hdf5", Hdf5), read_query(RAW, read_params("fetch", dict))
-    recordings = [Recording(path).read(slice(None)) for path in sorted(FRAMES.glob("*.h5"))]
+    decoded = []
+    for path in sorted(FRAMES.glob("*.h5")):
+        with Recording(path) as recording:
+            decoded.append(Frames(recording.timestamps, recording.frame_seqs, recording.read(slice(None)), recording.lost_pixels))
+    recordings = [frames.pictures for frames in decoded]
     target = Path("converted")
     target.mkdir()
 
@@ -97,6 +101,12 @@ def measure_hdf5() -> Iterator[Row]:
         conversion = Conversion(RAW, **asdict(replace(params, compression=compression)))
         for recording, received in query["received"].items():
             conversion.convert(recording, received, target / f"{recording}.h5")
+
+    def write_decoded(compression: str) -> None:
+        for number, frames in enumerate(decoded):
+            height, width = frames.pictures.shape[1:]
+            write_recording(target / f"decoded{number}.h5", [frames], sensor_id="bench", mac_address="02:00:00:00:00:00",
+                            height=height, width=width, compression=compression, level=params.level)
 
     def write(filters: Mapping) -> None:
         for number, frames in enumerate(recordings):
@@ -112,8 +122,10 @@ def measure_hdf5() -> Iterator[Row]:
     bare = {f"gzip {params.level}": {"compression": "gzip", "compression_opts": params.level, "shuffle": True},
             "lzf": {"compression": "lzf", "shuffle": True}, "none": {},
             "blosc2 lz4": hdf5plugin.Blosc2(cname="lz4", clevel=5), "blosc2 zstd": hdf5plugin.Blosc2(cname="zstd", clevel=1)}
-    works = {f"hdf5, {params.compression} {params.level}": lambda: convert("gzip"), "hdf5, lzf": lambda: convert("lzf"),
-             "hdf5, none": lambda: convert("none"),
+    works = {f"from pages, gzip {params.level}": lambda: convert("gzip"), "from pages, lzf": lambda: convert("lzf"),
+             "from pages, none": lambda: convert("none"),
+             f"decoded frames, gzip {params.level}": lambda: write_decoded("gzip"),
+             "decoded frames, lzf": lambda: write_decoded("lzf"), "decoded frames, none": lambda: write_decoded("none"),
              **{f"h5py alone, {name}": lambda filters=filters: write(filters) for name, filters in bare.items()}}
     sizes = {}
     for name, work in works.items():  # a round that is not timed tells the sizes
