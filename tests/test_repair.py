@@ -7,7 +7,8 @@ import pytest
 
 from test_raw import FORMATS
 from thermal_action import InputError
-from thermal_action.raw import KELVIN_OFFSET, PayloadFormat, RawFrame, RawRecording, from_decikelvin
+from thermal_action.raw import KELVIN_OFFSET, PayloadFormat, RawFrame, from_decikelvin
+from thermal_action.raw_store import RawRecording
 from thermal_action.repair import PixelRepair, RepairCounts, decode_frames, increasing
 
 
