@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import validate
-from thermal_action import checks
+from thermal_action import scans
 from thermal_action.annotations import Sample
-from thermal_action.checks import box_contrast, find_conflicts, find_dead_pixels, shared_windows
+from thermal_action.checks import find_conflicts, shared_windows
+from thermal_action.scans import box_contrast, find_dead_pixels
 
 
 def report(project):
@@ -48,8 +49,8 @@ def test_what_was_scanned_is_not_read_again_unless_it_changed(prepared, monkeypa
     monkeypatch.chdir(prepared.folder)
     prepared.set({"validate": {"num_samples": 0}})
     read = []
-    scan = checks.scan_recording
-    monkeypatch.setattr(checks, "scan_recording", lambda recording, *rest, **options: (
+    scan = scans.scan_recording
+    monkeypatch.setattr(scans, "scan_recording", lambda recording, *rest, **options: (
         read.append(recording.path.stem), scan(recording, *rest, **options))[1])
 
     def run_validate():

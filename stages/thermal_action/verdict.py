@@ -10,6 +10,7 @@ import numpy as np
 from thermal_action import checks
 from thermal_action.annotations import Sample
 from thermal_action.params import Field, section
+from thermal_action.scans import RecordingScan
 from thermal_action.windows import Windowing
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -40,7 +41,7 @@ class Verdict:
         return Verdict(self.problems + other.problems, self.warnings + other.warnings, self.counts | other.counts)
 
 
-def judge_frames(scans: Sequence[checks.RecordingScan], limits: Limits) -> Verdict:
+def judge_frames(scans: Sequence[RecordingScan], limits: Limits) -> Verdict:
     """The recordings themselves."""
     verdict = Verdict()
     for scan in scans:
@@ -72,7 +73,7 @@ def judge_frames(scans: Sequence[checks.RecordingScan], limits: Limits) -> Verdi
     return verdict
 
 
-def judge_recording(scan: checks.RecordingScan, limits: Limits, verdict: Verdict) -> None:
+def judge_recording(scan: RecordingScan, limits: Limits, verdict: Verdict) -> None:
     frames, steps = len(scan.timestamps), np.diff(scan.timestamps)
     damaged, stuck = int((scan.lost_pixels > 0).sum()) / frames, len(scan.stuck) / frames
     if steps.size and steps.min() <= 0:
@@ -84,7 +85,7 @@ def judge_recording(scan: checks.RecordingScan, limits: Limits, verdict: Verdict
         verdict.problems.append(f"{scan.recording}: {stuck:.1%} of the frames repeat the one before, above max_stuck_share")
 
 
-def judge_annotations(sides: Mapping[str, Sequence[Sample]], classes: Sequence[str], scans: Sequence[checks.RecordingScan],
+def judge_annotations(sides: Mapping[str, Sequence[Sample]], classes: Sequence[str], scans: Sequence[RecordingScan],
                       limits: Limits) -> Verdict:
     """Keyframes, boxes and labels."""
     samples = [sample for side in sides.values() for sample in side]
@@ -112,7 +113,7 @@ def judge_annotations(sides: Mapping[str, Sequence[Sample]], classes: Sequence[s
     return verdict
 
 
-def judge_split(sides: Mapping[str, Sequence[Sample]], scans: Sequence[checks.RecordingScan], info: Mapping) -> Verdict:
+def judge_split(sides: Mapping[str, Sequence[Sample]], scans: Sequence[RecordingScan], info: Mapping) -> Verdict:
     """The proof that no frame stands on both sides. `info` is that of the annotation files: window and split_by."""
     times, windowing = {scan.recording: scan.timestamps for scan in scans}, Windowing(**info["window"])
     shared = checks.shared_windows(sides["train"], sides["val"],
