@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from thermal_action import InputError, charts
-from thermal_action.annotations import read_windowing
+from thermal_action.annotations import read_info
 from thermal_action.dataset import ThermalActionDataset, collate_fn
 from thermal_action.files import read_json, replacing_folder, write_json, write_text
 from thermal_action.models import ActionModel
@@ -64,7 +64,7 @@ def open_sides(info: dict, cache_mb: int) -> tuple[ThermalActionDataset, Thermal
     """Both sides, fed as the model was trained. InputError when the model belongs to other annotations."""
     sides = []
     for path in (ANNOTATIONS / "train.json", ANNOTATIONS / "val.json"):
-        windowing = read_windowing(path)
+        windowing = read_info(path).window
         look = ThermalActionTransform(False, **info["transform"])
         data = ThermalActionDataset(FRAMES, path, look, windowing, cache_mb=cache_mb,
                                     label_per="clip" if info["model"].get("head") == "clip" else "person")

@@ -18,11 +18,12 @@ import numpy as np
 from tqdm import tqdm
 
 from thermal_action import InputError
-from thermal_action.annotations import Sample, read_annotations
-from thermal_action.files import code_sha256, read_json, replacing_folder, write_json
+from thermal_action.annotations import Sample, read_annotations, read_info
+from thermal_action.files import code_sha256, replacing_folder, write_json
 from thermal_action.kept import Kept
 from thermal_action.params import Field, read_params, section
-from thermal_action.scans import RecordingScan, Scanning
+from thermal_action.records import read_record
+from thermal_action.scans import Entry, RecordingScan, Scanning
 from thermal_action.script import run
 from thermal_action.verdict import Limits, judge_annotations, judge_frames, judge_split
 from thermal_action.windows import Windowing
@@ -37,7 +38,7 @@ class Validate:
     limits: Limits
 
 
-def scan_recordings(info: dict, samples: list[Sample], scanning: Scanning) -> list[RecordingScan]:
+def scan_recordings(info: dict[str, Entry], samples: list[Sample], scanning: Scanning) -> list[RecordingScan]:
     """Reads every frame once, but none of a recording that was scanned before."""
     own: dict[str, list[Sample]] = {name: [] for name in info}
     for sample in samples:
@@ -45,7 +46,7 @@ def scan_recordings(info: dict, samples: list[Sample], scanning: Scanning) -> li
             raise InputError(f"{FRAMES} has no recording {sample.recording}, but {sample.image_id} is annotated: run hdf5 again")
         own[sample.recording].append(sample)
     kept, code, scans = Kept(KEPT), code_sha256(__file__), {}
-    with tqdm(total=sum(entry["total_frames"] for entry in info.values()), unit="frame", desc="validate") as bar:
+    with tqdm(total=sum(entry.total_frames for entry in info.values()), unit="frame", desc="validate") as bar:
         for name in sorted(info):
             key, scan = scanning.provide(name, info[name], own[name], kept, code, bar.update)
             scans[key] = scan
@@ -106,21 +107,21 @@ def choose_samples(samples: list[Sample], number: int) -> list[Sample]:
 
 def main() -> None:
     params = read_params("validate", Validate)
+    info = read_info(ANNOTATIONS / "val.json")  # both say the same, and this one is small
+    recordings = read_record(FRAMES / "sensor_info.json", dict[str, Entry], "hdf5")
     sides, classes = {}, []
     for side in ("train", "val"):
         sides[side], classes = read_annotations(ANNOTATIONS / f"{side}.json")
-    info = read_json(ANNOTATIONS / "train.json")["info"]
-    recordings = read_json(FRAMES / "sensor_info.json")
-    windowing, shown = Windowing(**info["window"]), choose_samples([*sides["val"], *sides["train"]], params.num_samples)
-    scanning = Scanning(FRAMES, params.limits.dead_pixel_c, windowing, {sample.image_id for sample in shown})
+    shown = choose_samples([*sides["val"], *sides["train"]], params.num_samples)
+    scanning = Scanning(FRAMES, params.limits.dead_pixel_c, info.window, {sample.image_id for sample in shown})
     scans = scan_recordings(recordings, [*sides["train"], *sides["val"]], scanning)
     verdict = (judge_frames(scans, params.limits) + judge_annotations(sides, classes, scans, params.limits)
                + judge_split(sides, scans, info))
-    verdict.counts["duplicate_frames"] = sum(entry["duplicate_frames"] for entry in recordings.values())
+    verdict.counts["duplicate_frames"] = sum(entry.duplicate_frames for entry in recordings.values())
     with replacing_folder(METRICS / "validation") as folder:
-        draw_samples(shown, classes, scans, windowing, folder)
+        draw_samples(shown, classes, scans, info.window, folder)
     write_json(METRICS / "dataset_stats.json", describe(sides, classes, scans, verdict.counts))
-    write_json(METRICS / "validation_report.json", {"ok": not verdict.problems, "split_by": info["split_by"], **asdict(verdict)})
+    write_json(METRICS / "validation_report.json", {"ok": not verdict.problems, "split_by": info.split_by, **asdict(verdict)})
     for sentence in verdict.warnings:
         print(f"validate: warning: {sentence}")
     for sentence in verdict.problems:

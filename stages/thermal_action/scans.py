@@ -3,20 +3,31 @@
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from thermal_action import InputError
 from thermal_action.annotations import Sample
 from thermal_action.boxes import pixels
 from thermal_action.files import file_sha256, fingerprint
 from thermal_action.kept import Kept
 from thermal_action.recordings import CHUNK_FRAMES, Recording
+from thermal_action.records import Count, record
 from thermal_action.windows import Windowing
 
 TEMPERATURES = ("min_c", "max_c", "mean_c")
 Progress = Callable[[int], object]
+
+
+@record
+class Entry:
+    """What sensor_info.json says of a recording."""
+
+    total_frames: Count
+    duplicate_frames: Count
+    sha256: str
 
 
 @dataclass
@@ -71,16 +82,21 @@ class Scanning:
         """Reads a recording, whose keyframes are `samples`."""
         with Recording(path) as recording:
             times = recording.timestamps
+            for sample in samples:
+                if sample.frame_idx >= len(times):
+                    raise InputError(f"{sample.image_id} is at frame {sample.frame_idx} of {path}, which has {len(times)} frames:"
+                                     " run `dvc repro coco`, the annotations belong to other frames")
             wanted = {sample.image_id: self.windowing.frames(times, sample.frame_idx) for sample in samples
                       if sample.image_id in self.shown}
             return scan_recording(recording, samples, self.dead_pixel_c, progress, wanted=wanted)
 
-    def fingerprint(self, name: str, entry: Mapping, samples: Sequence[Sample], code: dict[str, str]) -> str:
+    def fingerprint(self, name: str, entry: Entry, samples: Sequence[Sample], code: dict[str, str]) -> str:
         """Stands for everything that decides a scan but for its windows: `entry` is what sensor_info.json says."""
         asked = sorted((sample.image_id, sample.frame_idx, sample.boxes.tolist()) for sample in samples)
-        return fingerprint({"recording": name, "entry": entry, "samples": asked, "dead_pixel_c": self.dead_pixel_c, "code": code})
+        return fingerprint({"recording": name, "entry": asdict(entry), "samples": asked, "dead_pixel_c": self.dead_pixel_c,
+                            "code": code})
 
-    def provide(self, name: str, entry: Mapping, samples: Sequence[Sample], kept: Kept, code: dict[str, str],
+    def provide(self, name: str, entry: Entry, samples: Sequence[Sample], kept: Kept, code: dict[str, str],
                 progress: Progress) -> tuple[str, RecordingScan]:
         """Scans a recording, or takes over the scan of an earlier run: (its key in `kept`, the scan)."""
         path, key = self.frames / f"{name}.h5", self.fingerprint(name, entry, samples, code)
@@ -102,9 +118,9 @@ def identity(path: Path) -> list[int]:
     return [status.st_ino, status.st_size, status.st_mtime_ns]
 
 
-def is_unchanged(path: Path, facts: Mapping, entry: Mapping) -> bool:
+def is_unchanged(path: Path, facts: Mapping, entry: Entry) -> bool:
     """Whether a recording is the file that was scanned, and still what the hdf5 stage wrote, byte for byte."""
-    return path.exists() and facts["file"] == identity(path) and entry.get("sha256") == file_sha256(path)
+    return path.exists() and facts["file"] == identity(path) and entry.sha256 == file_sha256(path)
 
 
 def scan_recording(recording: Recording, samples: Sequence[Sample], dead_pixel_c: float,

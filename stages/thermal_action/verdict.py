@@ -8,10 +8,9 @@ from typing import Annotated
 import numpy as np
 
 from thermal_action import checks
-from thermal_action.annotations import Sample
+from thermal_action.annotations import Info, Sample
 from thermal_action.params import Field, section
 from thermal_action.scans import RecordingScan
-from thermal_action.windows import Windowing
 
 Share = Annotated[float, Field(ge=0, le=1)]
 # splits that share frames on purpose or by somebody else's choice: measured, not refused
@@ -113,16 +112,16 @@ def judge_annotations(sides: Mapping[str, Sequence[Sample]], classes: Sequence[s
     return verdict
 
 
-def judge_split(sides: Mapping[str, Sequence[Sample]], scans: Sequence[RecordingScan], info: Mapping) -> Verdict:
-    """The proof that no frame stands on both sides. `info` is that of the annotation files: window and split_by."""
-    times, windowing = {scan.recording: scan.timestamps for scan in scans}, Windowing(**info["window"])
+def judge_split(sides: Mapping[str, Sequence[Sample]], scans: Sequence[RecordingScan], info: Info) -> Verdict:
+    """The proof that no frame stands on both sides. `info` is that of the annotation files."""
+    times = {scan.recording: scan.timestamps for scan in scans}
     shared = checks.shared_windows(sides["train"], sides["val"],
-                                   lambda sample: checks.window_frames(sample, times[sample.recording], windowing))
+                                   lambda sample: checks.window_frames(sample, times[sample.recording], info.window))
     sentence = (f"{shared['frames']} frames stand in windows of both sides and touch {shared['val_windows']} of "
                 f"{len(sides['val'])} validation windows ({shared['val_windows_share']:.1%})")
     verdict = Verdict(counts={"shared_between_sides": shared})
-    if shared["frames"] and info["split_by"] in LEAKY_SPLITS:
-        verdict.warnings.append(f"leaky split {info['split_by']}: {sentence}")
+    if shared["frames"] and info.split_by in LEAKY_SPLITS:
+        verdict.warnings.append(f"leaky split {info.split_by}: {sentence}")
     elif shared["frames"]:
-        verdict.problems.append(f"the split by {info['split_by']} leaks: {sentence}")
+        verdict.problems.append(f"the split by {info.split_by} leaks: {sentence}")
     return verdict
