@@ -18,10 +18,11 @@ import numpy as np
 
 from thermal_action import InputError
 from thermal_action.annotations import image_id
-from thermal_action.files import read_json, replacing_folder, write_json, write_json_lists
+from thermal_action.files import replacing_folder, write_json, write_json_lists
 from thermal_action.keyframes import Annotation, Keyframe, read_keyframe_folder
 from thermal_action.params import ActionNames, Field, read_params, section
 from thermal_action.recordings import Recording
+from thermal_action.records import read_record, record
 from thermal_action.script import run
 from thermal_action.segments import find_segments
 from thermal_action.splits import SplitBy, Window, split_windows
@@ -40,6 +41,14 @@ class Coco:
     session_gap_s: Annotated[float, Field(ge=0)]
     block_s: Annotated[float, Field(ge=1)]
     segment_max_gap_s: Annotated[float, Field(gt=0)]
+
+
+@record
+class Given:
+    """data/raw/split.json: image ids of both sides."""
+
+    train: list[str]
+    val: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +118,8 @@ def main() -> None:
             placed += place_keyframes(recording, records, classes, windowing)
         database[name] = {"duration": (spans[name][1] - spans[name][0]) / 1000, "subset": "unused",
                           "annotations": find_segments(records, *spans[name], params.segment_max_gap_s)}
-    given = read_json(RAW / "split.json") if params.split_by == "given" and (RAW / "split.json").exists() else None
+    path = RAW / "split.json"
+    given = asdict(read_record(path, Given, "fetch")) if params.split_by == "given" and path.exists() else None
     split = split_windows([each.window for each in placed], by=params.split_by, val_fraction=params.val_fraction,
                           seed=params.seed, recording_spans=spans, session_gap_s=params.session_gap_s, block_s=params.block_s,
                           given=given, folds=params.folds, fold=params.fold)

@@ -24,13 +24,14 @@ from tqdm import tqdm
 from thermal_action import InputError, charts
 from thermal_action.annotations import read_info
 from thermal_action.dataset import ThermalActionDataset, collate_fn
-from thermal_action.files import read_json, replacing_folder, write_json, write_text
+from thermal_action.files import replacing_folder, write_json, write_text
 from thermal_action.models import ActionModel
 from thermal_action.params import Field, read_params, section
+from thermal_action.records import read_record
 from thermal_action.runtime import Runtime
 from thermal_action.scoring import baselines, components, reference, tables
 from thermal_action.scoring.baselines import find_persons
-from thermal_action.scoring.card import Trained, format_card, read_versions
+from thermal_action.scoring.card import Dataset, Trained, format_card, read_versions
 from thermal_action.scoring.classification import score_classification
 from thermal_action.scoring.finding import Found, summarise_finding
 from thermal_action.scoring.report import gather_metrics, summarise_metrics
@@ -154,6 +155,7 @@ def main() -> None:
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     model, info = load_model(MODEL, device)
+    dataset = read_record(ANNOTATIONS / "dataset_info.json", Dataset, "coco")
     train, val = open_sides(info, runtime.cache_mb)
     persons = Persons(*find_persons(val.samples), classes=val.classes, focus=find_focus(params.focus_class, val.classes))
 
@@ -175,7 +177,7 @@ def main() -> None:
     table = tables.format_scores(summaries, persons) + tables.format_finding(metrics.get("finding", {}))
     write_text(METRICS / "results.md", table)
     trained = Trained(source, read_versions(LOCK, ("data/raw", str(FRAMES), str(ANNOTATIONS))),
-                      read_json(ANNOTATIONS / "dataset_info.json"), info, sum(weights.numel() for weights in model.parameters()))
+                      dataset, info, sum(weights.numel() for weights in model.parameters()))
     write_text(CARD, format_card(trained, metrics, table, recalls, params.confidence_level))
     print(table)
     data, top1 = metrics["data"], 100 * metrics["model"]["top1"]
