@@ -174,7 +174,7 @@ def measure_windows() -> Iterator[Row]:
 
 
 def measure_batches() -> Iterator[Row]:
-    from thermal_action.annotations import read_windowing
+    from thermal_action.annotations import read_info
     from thermal_action.dataset import ThermalActionDataset, collate_fn
     from thermal_action.params import read_params
     from thermal_action.training.options import Model
@@ -186,7 +186,7 @@ def measure_batches() -> Iterator[Row]:
 
     def loaded(cache_mb: int, augment: Mapping) -> Callable[[], None]:
         transform = ThermalActionTransform(bool(augment), **look, **augment)
-        data = ThermalActionDataset(FRAMES, ANNOTATIONS / "train.json", transform, read_windowing(ANNOTATIONS / "train.json"),
+        data = ThermalActionDataset(FRAMES, ANNOTATIONS / "train.json", transform, read_info(ANNOTATIONS / "train.json").window,
                                     cache_mb=cache_mb)
         shown = range(min(len(data), WINDOWS) // params.batch_size * params.batch_size)
 

@@ -9,7 +9,8 @@ run  python stages/coco.py
 """
 
 from collections import Counter
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -17,13 +18,14 @@ import numpy as np
 
 from thermal_action import InputError
 from thermal_action.annotations import image_id
-from thermal_action.files import read_json, replacing_folder, write_json
-from thermal_action.keyframes import Keyframe, read_keyframe_folder
+from thermal_action.files import replacing_folder, write_json, write_json_lists
+from thermal_action.keyframes import Annotation, Keyframe, read_keyframe_folder
 from thermal_action.params import ActionNames, Field, read_params, section
 from thermal_action.recordings import Recording
+from thermal_action.records import read_record, record
 from thermal_action.script import run
 from thermal_action.segments import find_segments
-from thermal_action.splits import Split, SplitBy, Window, split_windows
+from thermal_action.splits import SplitBy, Window, split_windows
 from thermal_action.windows import Windowing, nearest_frames
 
 RAW, FRAMES, ANNOTATIONS = Path("data/raw"), Path("data/frames"), Path("data/annotations")
@@ -41,87 +43,104 @@ class Coco:
     segment_max_gap_s: Annotated[float, Field(gt=0)]
 
 
+@record
+class Given:
+    """data/raw/split.json: image ids of both sides."""
+
+    train: list[str]
+    val: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A keyframe, the nearest frame of its recording, and the span of its window."""
+
+    keyframe: Keyframe
+    frame_idx: int
+    frame_distance_ms: int
+    size: tuple[int, int]  # width, height
+    window: Window
+
+
 def place_keyframes(recording: Recording, keyframes: list[Keyframe], classes: list[str],
-                    window: Windowing) -> list[tuple[Keyframe, dict, Window]]:
-    """Each keyframe with its image entry (the nearest frame) and the span of its window."""
-    timestamps, width, height = recording.timestamps, recording.width, recording.height
-    placed = []
+                    windowing: Windowing) -> Iterator[Placed]:
+    timestamps, size = recording.timestamps, (recording.width, recording.height)
     indices = nearest_frames(timestamps, np.array([keyframe.data_time for keyframe in keyframes]))
     for keyframe, index in zip(keyframes, indices.tolist(), strict=True):
-        frames = window.frames(timestamps, index)
-        image = {"id": image_id(keyframe.data_id, keyframe.data_time), "sensor_id": keyframe.data_id,
-                 "mac_address": keyframe.mac_address, "timestamp": keyframe.data_time, "width": width,
-                 "height": height, "frame_idx": index,
-                 "frame_distance_ms": abs(int(timestamps[index]) - keyframe.data_time)}
+        frames = windowing.frames(timestamps, index)
         labels = tuple(classes.index(person.subcategory) for person in keyframe.persons)
-        placed.append((keyframe, image, Window(image["id"], keyframe.data_id, keyframe.mac_address, keyframe.data_time,
-                                               int(timestamps[frames.min()]), int(timestamps[frames.max()]), labels)))
-    return placed
+        window = Window(image_id(keyframe.data_id, keyframe.data_time), keyframe.data_id, keyframe.mac_address,
+                        keyframe.data_time, int(timestamps[frames.min()]), int(timestamps[frames.max()]), labels)
+        yield Placed(keyframe, index, abs(int(timestamps[index]) - keyframe.data_time), size, window)
 
 
-def to_coco(keyframes: list[tuple[Keyframe, dict]], classes: list[str], first_id: int, info: dict) -> dict:
-    """One side of the split. Each keyframe comes with its image entry; annotation ids count on from `first_id`."""
-    annotations, context = [], []
-    for keyframe, image in keyframes:
-        for annotation in keyframe.annotations:
-            entry = {"image_id": image["id"], "bbox": list(annotation.bbox), "object_id": annotation.object_id,
-                     "attribute_obscured": annotation.attribute_obscured}
-            if annotation.category == "person":
-                label = classes.index(annotation.subcategory)
-                annotations.append({"id": first_id + len(annotations), "category_id": label,
-                                    "category_name": annotation.subcategory, **entry})
-            else:
-                context.append({"category": annotation.category, "subcategory": annotation.subcategory, **entry})
-    return {"info": info, "images": [image for _, image in keyframes], "annotations": annotations, "context": context,
-            "categories": [{"id": label, "name": name} for label, name in enumerate(classes)]}
+def to_coco(side: Sequence[Placed], classes: list[str], first_id: int, info: dict) -> dict:
+    """One side of the split, with iterators for lists; annotation ids count on from `first_id`."""
+    persons = ((each.window.image_id, person) for each in side for person in each.keyframe.persons)
+    return {
+        "info": info,
+        "images": map(to_image, side),
+        "annotations": ({"id": number, "category_id": classes.index(person.subcategory), "category_name": person.subcategory,
+                         **to_entry(image, person)} for number, (image, person) in enumerate(persons, first_id)),
+        "context": ({"category": box.category, "subcategory": box.subcategory, **to_entry(each.window.image_id, box)}
+                    for each in side for box in each.keyframe.annotations if box.category != "person"),
+        "categories": [{"id": label, "name": name} for label, name in enumerate(classes)],
+    }
 
 
-def describe_split(placed: list, split: Split, classes: list[str], params: Coco) -> dict:
-    """Counts of images, boxes and classes per side, for people and for `dvc metrics diff`."""
-    sides = {"train": set(split.train), "val": set(split.val), "purged": set(split.purged)}
-    info: dict = {"split_by": params.split_by, "seed": params.seed, "folds": params.folds, "fold": params.fold}
-    for side, ids in sides.items():
-        labels = Counter(person.subcategory for keyframe, image, _ in placed if image["id"] in ids for person in keyframe.persons)
-        info[side] = {"images": len(ids), "boxes": labels.total(), "classes": {name: labels[name] for name in classes},
-                      "recordings": sorted({window.recording for _, _, window in placed if window.image_id in ids})}
-    return info
+def to_image(placed: Placed) -> dict:
+    window, (width, height) = placed.window, placed.size
+    return {"id": window.image_id, "sensor_id": window.recording, "mac_address": window.mac_address,
+            "timestamp": window.timestamp, "width": width, "height": height, "frame_idx": placed.frame_idx,
+            "frame_distance_ms": placed.frame_distance_ms}
+
+
+def to_entry(image: str, box: Annotation) -> dict:
+    return {"image_id": image, "bbox": box.bbox, "object_id": box.object_id, "attribute_obscured": box.attribute_obscured}
+
+
+def describe_side(windows: Sequence[Window], classes: list[str]) -> dict:
+    """Counts of images, boxes and classes, for people and for `dvc metrics diff`."""
+    labels = Counter(classes[label] for window in windows for label in window.labels)
+    return {"images": len(windows), "boxes": labels.total(), "classes": {name: labels[name] for name in classes},
+            "recordings": sorted({window.recording for window in windows})}
 
 
 def main() -> None:
     classes = read_params("classes", ActionNames)
-    window, params = read_params("window", Windowing), read_params("coco", Coco)
+    windowing, params = read_params("window", Windowing), read_params("coco", Coco)
     keyframes = read_keyframe_folder(RAW / "keyframes", classes)
     placed, spans, database = [], {}, {}
     for name, records in keyframes.items():
         with Recording(FRAMES / f"{name}.h5") as recording:
             timestamps = recording.timestamps
             spans[name] = int(timestamps[0]), int(timestamps[-1])
-            placed += place_keyframes(recording, records, classes, window)
-        database[name] = {"duration": (spans[name][1] - spans[name][0]) / 1000,
+            placed += place_keyframes(recording, records, classes, windowing)
+        database[name] = {"duration": (spans[name][1] - spans[name][0]) / 1000, "subset": "unused",
                           "annotations": find_segments(records, *spans[name], params.segment_max_gap_s)}
-    given = read_json(RAW / "split.json") if params.split_by == "given" and (RAW / "split.json").exists() else None
-    split = split_windows([w for _, _, w in placed], by=params.split_by, val_fraction=params.val_fraction, seed=params.seed,
-                          recording_spans=spans, session_gap_s=params.session_gap_s, block_s=params.block_s, given=given,
-                          folds=params.folds, fold=params.fold)
+    path = RAW / "split.json"
+    given = asdict(read_record(path, Given, "fetch")) if params.split_by == "given" and path.exists() else None
+    split = split_windows([each.window for each in placed], by=params.split_by, val_fraction=params.val_fraction,
+                          seed=params.seed, recording_spans=spans, session_gap_s=params.session_gap_s, block_s=params.block_s,
+                          given=given, folds=params.folds, fold=params.fold)
     if not split.train or not split.val:
         raise InputError(f"the split by {params.split_by} gives {len(split.train)} training and {len(split.val)} validation "
                          "keyframes: change coco.val_fraction or coco.split_by")
 
-    info = {"window": asdict(window), "split_by": params.split_by}
-    in_train, in_val = set(split.train), set(split.val)
-    train = to_coco([(k, image) for k, image, _ in placed if image["id"] in in_train], classes, 0, info)
-    val = to_coco([(k, image) for k, image, _ in placed if image["id"] in in_val], classes, len(train["annotations"]), info)
-    shown = {side: {image["sensor_id"] for image in coco["images"]} for side, coco in (("training", train), ("validation", val))}
-    for name, entry in database.items():
-        sides = {side for side, names in shown.items() if name in names}
-        entry["subset"] = sides.pop() if len(sides) == 1 else "mixed" if sides else "unused"
-    summary = describe_split(placed, split, classes, params)
+    sides = {side: [each for each in placed if each.window.image_id in ids]
+             for side, ids in (("train", set(split.train)), ("val", set(split.val)), ("purged", set(split.purged)))}
+    summary = {side: describe_side([each.window for each in own], classes) for side, own in sides.items()}
+    for side, subset in (("train", "training"), ("val", "validation")):
+        for name in summary[side]["recordings"]:
+            database[name]["subset"] = subset if database[name]["subset"] == "unused" else "mixed"
+    info = {"window": asdict(windowing), "split_by": params.split_by}
     with replacing_folder(ANNOTATIONS) as folder:
-        write_json(folder / "train.json", train)
-        write_json(folder / "val.json", val)
+        write_json_lists(folder / "train.json", to_coco(sides["train"], classes, 0, info))
+        write_json_lists(folder / "val.json", to_coco(sides["val"], classes, summary["train"]["boxes"], info))
         write_json(folder / "class_mapping.json", {"classes": classes, "class_to_id": {c: i for i, c in enumerate(classes)}})
         write_json(folder / "segments.json", {"version": "thermal-action 1", "taxonomy": classes, "database": database})
-        write_json(folder / "dataset_info.json", summary)
+        write_json(folder / "dataset_info.json", {"split_by": params.split_by, "seed": params.seed, "folds": params.folds,
+                                                  "fold": params.fold, **summary})
     counts = ", ".join(f"{side} {summary[side]['images']} images with {summary[side]['boxes']} persons"
                        for side in ("train", "val", "purged"))
     fold = f", fold {params.fold} of {params.folds}" if params.folds else ""

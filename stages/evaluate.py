@@ -21,19 +21,21 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from thermal_action import InputError, charts
-from thermal_action.annotations import read_windowing
+from thermal_action import InputError
+from thermal_action.annotations import read_info
 from thermal_action.dataset import ThermalActionDataset, collate_fn
-from thermal_action.files import read_json, replacing_folder, write_json, write_text
+from thermal_action.files import write_json, write_text
 from thermal_action.models import ActionModel
 from thermal_action.params import Field, read_params, section
+from thermal_action.records import read_record
 from thermal_action.runtime import Runtime
-from thermal_action.scoring import baselines, components, reference, tables
+from thermal_action.scoring import components, tables
 from thermal_action.scoring.baselines import find_persons
-from thermal_action.scoring.card import Trained, format_card, read_versions
-from thermal_action.scoring.classification import score_classification
+from thermal_action.scoring.card import Dataset, Trained, format_card, read_versions
 from thermal_action.scoring.finding import Found, summarise_finding
+from thermal_action.scoring.plots import write_plots
 from thermal_action.scoring.report import gather_metrics, summarise_metrics
+from thermal_action.scoring.rivals import REFERENCE, ask_rivals
 from thermal_action.scoring.tables import Persons, write_rows
 from thermal_action.script import run
 from thermal_action.training.checkpoints import load_model
@@ -44,7 +46,6 @@ MODEL, FRAMES, ANNOTATIONS, METRICS = Path("models/best.pt"), Path("data/frames"
 CARD, LOCK = Path("models/model_card.md"), Path("dvc.lock")
 # windows per forward pass: changes the memory needed, not a score
 BATCH = 8
-REFERENCE = "random_forest"
 COMPONENTS = "warm_components"
 # detections scored less than this change no score worth reading
 LEAST_SCORE = 0.02
@@ -64,7 +65,7 @@ def open_sides(info: dict, cache_mb: int) -> tuple[ThermalActionDataset, Thermal
     """Both sides, fed as the model was trained. InputError when the model belongs to other annotations."""
     sides = []
     for path in (ANNOTATIONS / "train.json", ANNOTATIONS / "val.json"):
-        windowing = read_windowing(path)
+        windowing = read_info(path).window
         look = ThermalActionTransform(False, **info["transform"])
         data = ThermalActionDataset(FRAMES, path, look, windowing, cache_mb=cache_mb,
                                     label_per="clip" if info["model"].get("head") == "clip" else "person")
@@ -107,46 +108,6 @@ def to_probabilities(logits: list[torch.Tensor]) -> np.ndarray:
     return torch.softmax(joined.double(), dim=1).numpy()
 
 
-def ask_rivals(train: ThermalActionDataset, val: ThermalActionDataset, seed: int, jobs: int) -> dict[str, np.ndarray]:
-    (known, labels), (asked, _) = find_persons(train.samples), find_persons(val.samples)
-    count = len(train.classes)
-    annotated = [*train.samples, *val.samples]
-    with tqdm(total=2 * len(annotated), unit="window", desc="baselines and forest") as bar:
-        rooms = [baselines.picture_rooms(side, annotated, bar.update) for side in (train, val)]
-        features = [reference.describe_persons(side, bar.update) for side in (train, val)]
-    return {
-        "majority": baselines.majority_class(labels, len(asked.boxes), count),
-        "nearest_keyframe": baselines.nearest_keyframe(known, labels, asked, count),
-        "box_position": baselines.box_position(known, labels, asked, count, seed),
-        "background": baselines.background_only(known, labels, rooms[0], asked, rooms[1], count, seed),
-        REFERENCE: reference.random_forest(features[0], labels, features[1], count, seed, jobs),
-    }
-
-
-def write_plots(answer: np.ndarray, persons: Persons, summaries: dict[str, dict], found: dict[str, Found], metrics: dict,
-                params: Evaluate) -> list[tables.Row]:
-    """Tables and pictures; returns the rows of recall per class."""
-    level, bins = params.confidence_level, params.calibration_bins
-    with replacing_folder(METRICS / "plots") as plots:
-        write_rows(plots / "confusion.csv", tables.list_confusions(answer, persons))
-        recalls = write_rows(plots / "per_class_recall.csv", tables.list_recalls(answer, persons, level))
-        curves = write_rows(plots / "precision_recall.csv", tables.list_precision_recall(answer, persons))
-        calibration = write_rows(plots / "calibration.csv", tables.list_calibration(answer, persons, bins))
-        write_rows(plots / "scores.csv", tables.list_scores(summaries))
-        if found:
-            finding = write_rows(plots / "finding.csv", tables.list_finding(found, persons))
-    focus = None if persons.focus is None else persons.classes[persons.focus]
-    with replacing_folder(METRICS / "pictures") as pictures:
-        charts.draw_confusion(pictures / "confusion.png", score_classification(answer, persons.labels).confusion, persons.classes)
-        charts.draw_recalls(pictures / "per_class_recall.png", recalls, level, focus)
-        charts.draw_precision_recall(pictures / "precision_recall.png", curves, focus)
-        charts.draw_calibration(pictures / "calibration.png", calibration, metrics["model"]["ece"])
-        if found:
-            charts.draw_finding(pictures / "finding.png", finding)
-        charts.draw_scores(pictures / "scores.png", summaries, metrics["model"], level)
-    return recalls
-
-
 def main() -> None:
     params, runtime = read_params("evaluate", Evaluate), read_params("runtime", Runtime)
     source = read_params("fetch", dict)["source"]
@@ -154,6 +115,7 @@ def main() -> None:
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     model, info = load_model(MODEL, device)
+    dataset = read_record(ANNOTATIONS / "dataset_info.json", Dataset, "coco")
     train, val = open_sides(info, runtime.cache_mb)
     persons = Persons(*find_persons(val.samples), classes=val.classes, focus=find_focus(params.focus_class, val.classes))
 
@@ -169,13 +131,14 @@ def main() -> None:
                               for name, each in found.items()}
 
     write_rows(METRICS / "predictions.csv", tables.list_predictions(answers, "model", persons, val.samples))
-    recalls = write_plots(answer, persons, summaries, found, metrics, params)
+    recalls = write_plots(METRICS, answer, persons, summaries, found, metrics, level=params.confidence_level,
+                          bins=params.calibration_bins)
     write_json(METRICS / "evaluate.json", metrics)
     write_json(METRICS / "summary.json", summarise_metrics(metrics))
     table = tables.format_scores(summaries, persons) + tables.format_finding(metrics.get("finding", {}))
     write_text(METRICS / "results.md", table)
     trained = Trained(source, read_versions(LOCK, ("data/raw", str(FRAMES), str(ANNOTATIONS))),
-                      read_json(ANNOTATIONS / "dataset_info.json"), info, sum(weights.numel() for weights in model.parameters()))
+                      dataset, info, sum(weights.numel() for weights in model.parameters()))
     write_text(CARD, format_card(trained, metrics, table, recalls, params.confidence_level))
     print(table)
     data, top1 = metrics["data"], 100 * metrics["model"]["top1"]

@@ -3,7 +3,7 @@
 in   models/best.pt, or another model of the train stage
 out  an .onnx file: frames [B, T, H, W] as thermal_action/look.py scales them, boxes [N, 4] x1, y1, x2, y2 in [0, 1] and the
      window of each, owner [N] -> logits [N, classes]; heat [B, h, w], sides [B, 4, h, w] and beds [B, h, w] of the detector;
-     classes, window, frame size and scaling in its metadata
+     classes, window, frame size, scaling and the checksum of the file in its metadata
 run  python stages/export.py models/best.pt models/best.onnx
 """
 
@@ -24,7 +24,7 @@ from thermal_action import InputError
 from thermal_action.files import replacing
 from thermal_action.models import ActionModel
 from thermal_action.models.convolutions import absorb_normalisation, compute_by_frames
-from thermal_action.onnx_file import INFO_KEYS, KEY
+from thermal_action.onnx_file import INFO_KEYS, KEY, seal
 from thermal_action.script import run
 from thermal_action.training.checkpoints import load_model
 
@@ -67,9 +67,10 @@ def export(model: ActionModel, info: dict, path: Path) -> float:
                                     input_names=list(inputs), output_names=names, verbose=False)
     proto = program.model_proto
     onnx.helper.set_model_props(proto, {KEY: json.dumps({key: info[key] for key in INFO_KEYS}, sort_keys=True)})
-    largest = compare(flat, proto.SerializeToString(), names, shape)
+    content = seal(proto.SerializeToString())
+    largest = compare(flat, content, names, shape)
     with replacing(path) as temporary:
-        onnx.save(proto, temporary)
+        temporary.write_bytes(content)
     return largest
 
 

@@ -20,10 +20,11 @@ from dvclive import Live
 from tqdm import tqdm
 
 from thermal_action import InputError
-from thermal_action.files import code_sha256, file_sha256, fingerprint, read_json, replacing_folder, write_json
+from thermal_action.files import code_sha256, file_sha256, fingerprint, replacing_folder, write_json
 from thermal_action.models import ActionModel, build_model
 from thermal_action.params import read_params
 from thermal_action.pictures import draw_augmentations
+from thermal_action.records import read_record, record
 from thermal_action.runtime import Runtime
 from thermal_action.script import run
 from thermal_action.training.augmentation_examples import examples
@@ -44,8 +45,13 @@ BEST, CURVES, AUGMENTATION = Path("models/best.pt"), Path("metrics/training"), P
 SCRATCH = Path(os.environ.get("THERMAL_SCRATCH", ".scratch"))
 
 
+@record
+class Report:
+    ok: bool = False
+
+
 def require_valid_data() -> None:
-    if read_json(REPORT).get("ok") is not True:
+    if not read_record(REPORT, Report, "validate").ok:
         raise InputError(f"{REPORT} does not say ok: correct what it lists under `problems` and run `dvc repro validate`")
 
 

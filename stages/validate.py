@@ -17,19 +17,13 @@ from typing import Annotated
 import numpy as np
 from tqdm import tqdm
 
-from thermal_action import InputError, checks
-from thermal_action.annotations import Sample, read_annotations
-from thermal_action.files import (
-    code_sha256,
-    file_sha256,
-    fingerprint,
-    read_json,
-    replacing_folder,
-    write_json,
-)
+from thermal_action import InputError
+from thermal_action.annotations import Sample, read_annotations, read_info
+from thermal_action.files import code_sha256, replacing_folder, write_json
 from thermal_action.kept import Kept
 from thermal_action.params import Field, read_params, section
-from thermal_action.recordings import Recording
+from thermal_action.records import read_record
+from thermal_action.scans import Entry, RecordingScan, Scanning
 from thermal_action.script import run
 from thermal_action.verdict import Limits, judge_annotations, judge_frames, judge_split
 from thermal_action.windows import Windowing
@@ -44,49 +38,23 @@ class Validate:
     limits: Limits
 
 
-def scan_recordings(info: dict, sides: dict[str, list[Sample]], dead_pixel_c: float, shown: set[str],
-                    windowing: Windowing) -> list[checks.RecordingScan]:
-    """Reads every frame once, but none of a recording that was scanned before; the scans keep the windows of images `shown`."""
+def scan_recordings(info: dict[str, Entry], samples: list[Sample], scanning: Scanning) -> list[RecordingScan]:
+    """Reads every frame once, but none of a recording that was scanned before."""
     own: dict[str, list[Sample]] = {name: [] for name in info}
-    for sample in (sample for side in sides.values() for sample in side):
+    for sample in samples:
         if sample.recording not in info:
             raise InputError(f"{FRAMES} has no recording {sample.recording}, but {sample.image_id} is annotated: run hdf5 again")
         own[sample.recording].append(sample)
-    scans, keys, kept, code, written = [], set(), Kept(KEPT), code_sha256(__file__), KEPT / "scan"
-    KEPT.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=sum(entry["total_frames"] for entry in info.values()), unit="frame", desc="validate") as bar:
+    kept, code, scans = Kept(KEPT), code_sha256(__file__), {}
+    with tqdm(total=sum(entry.total_frames for entry in info.values()), unit="frame", desc="validate") as bar:
         for name in sorted(info):
-            path, drawn = FRAMES / f"{name}.h5", [sample for sample in own[name] if sample.image_id in shown]
-            asked = sorted((sample.image_id, sample.frame_idx, sample.boxes.tolist()) for sample in own[name])
-            key = fingerprint({"recording": info[name], "samples": asked, "dead_pixel_c": dead_pixel_c, "code": code})
-            keys.add(key)
-            if not drawn and (found := kept.find(key)) and is_unchanged(path, found[1], info[name]):
-                scans.append(checks.RecordingScan.load(found[0]))
-                bar.update(len(scans[-1].timestamps))
-                continue
-            with Recording(path) as recording:
-                times = recording.timestamps
-                wanted = {sample.image_id: windowing.frames(times, sample.frame_idx) for sample in drawn}
-                scans.append(checks.scan_recording(recording, own[name], dead_pixel_c, bar.update, wanted=wanted))
-            scans[-1].save(written)
-            kept.keep(key, written, {"sha256": file_sha256(written), "file": identity(path)})
-            written.unlink()  # it is the kept file's other name
-    kept.forget_all_but(keys)
-    return scans
+            key, scan = scanning.provide(name, info[name], own[name], kept, code, bar.update)
+            scans[key] = scan
+    kept.forget_all_but(set(scans))
+    return list(scans.values())
 
 
-def identity(path: Path) -> list[int]:
-    """What tells a file that was written since from the one that was scanned, without reading it."""
-    status = path.stat()
-    return [status.st_ino, status.st_size, status.st_mtime_ns]
-
-
-def is_unchanged(path: Path, facts: dict, entry: dict) -> bool:
-    """Whether a recording is the file that was scanned, and still what the hdf5 stage wrote, byte for byte."""
-    return path.exists() and facts["file"] == identity(path) and entry.get("sha256") == file_sha256(path)
-
-
-def describe(sides: dict[str, list[Sample]], classes: list[str], scans: list[checks.RecordingScan], counts: dict) -> dict:
+def describe(sides: dict[str, list[Sample]], classes: list[str], scans: list[RecordingScan], counts: dict) -> dict:
     """The few numbers that `dvc metrics diff` should show."""
     steps = np.concatenate([np.diff(scan.timestamps) for scan in scans])
     contrasts = {image: contrast for scan in scans for image, contrast in scan.contrasts.items()}
@@ -110,7 +78,7 @@ def count_side(samples: list[Sample], classes: list[str]) -> dict:
     return {"images": len(samples), "persons": labels.total(), "classes": dict(labels)}
 
 
-def draw_samples(samples: list[Sample], classes: list[str], scans: list[checks.RecordingScan], windowing: Windowing,
+def draw_samples(samples: list[Sample], classes: list[str], scans: list[RecordingScan], windowing: Windowing,
                  folder: Path) -> None:
     from thermal_action.pictures import draw_window
 
@@ -139,20 +107,21 @@ def choose_samples(samples: list[Sample], number: int) -> list[Sample]:
 
 def main() -> None:
     params = read_params("validate", Validate)
+    info = read_info(ANNOTATIONS / "val.json")  # both say the same, and this one is small
+    recordings = read_record(FRAMES / "sensor_info.json", dict[str, Entry], "hdf5")
     sides, classes = {}, []
     for side in ("train", "val"):
         sides[side], classes = read_annotations(ANNOTATIONS / f"{side}.json")
-    info = read_json(ANNOTATIONS / "train.json")["info"]
-    recordings = read_json(FRAMES / "sensor_info.json")
-    windowing, shown = Windowing(**info["window"]), choose_samples([*sides["val"], *sides["train"]], params.num_samples)
-    scans = scan_recordings(recordings, sides, params.limits.dead_pixel_c, {sample.image_id for sample in shown}, windowing)
+    shown = choose_samples([*sides["val"], *sides["train"]], params.num_samples)
+    scanning = Scanning(FRAMES, params.limits.dead_pixel_c, info.window, {sample.image_id for sample in shown})
+    scans = scan_recordings(recordings, [*sides["train"], *sides["val"]], scanning)
     verdict = (judge_frames(scans, params.limits) + judge_annotations(sides, classes, scans, params.limits)
                + judge_split(sides, scans, info))
-    verdict.counts["duplicate_frames"] = sum(entry["duplicate_frames"] for entry in recordings.values())
+    verdict.counts["duplicate_frames"] = sum(entry.duplicate_frames for entry in recordings.values())
     with replacing_folder(METRICS / "validation") as folder:
-        draw_samples(shown, classes, scans, windowing, folder)
+        draw_samples(shown, classes, scans, info.window, folder)
     write_json(METRICS / "dataset_stats.json", describe(sides, classes, scans, verdict.counts))
-    write_json(METRICS / "validation_report.json", {"ok": not verdict.problems, "split_by": info["split_by"], **asdict(verdict)})
+    write_json(METRICS / "validation_report.json", {"ok": not verdict.problems, "split_by": info.split_by, **asdict(verdict)})
     for sentence in verdict.warnings:
         print(f"validate: warning: {sentence}")
     for sentence in verdict.problems:

@@ -62,7 +62,7 @@ def test_samples_have_corner_boxes_inside_the_frame(prepared):
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    (lambda coco: coco.pop("categories"), "no `categories`"),
+    (lambda coco: coco.pop("categories"), "categories is missing"),
     (lambda coco: coco["categories"].pop(1), "without holes"),
     (lambda coco: coco["annotations"][0].update(category_id=7), "category_id 7"),
     (lambda coco: coco["annotations"][0].update(image_id="nobody"), "belongs to no image"),

@@ -11,29 +11,37 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from coco import Coco
+from coco import Coco, Given
 from evaluate import Evaluate
+from export import OPSET
 from hdf5 import Hdf5
 from spoilt import DEEP, JSON_VALUES, changed, sentence_of, torn
 from thermal_action import InputError
+from thermal_action.annotations import read_annotations, read_info
 from thermal_action.files import read_json
 from thermal_action.keyframes import MAC_ADDRESS, read_keyframes, write_keyframes
+from thermal_action.onnx_file import KEY, OnnxModel, seal
 from thermal_action.params import ActionNames, read_params
 from thermal_action.raw import PayloadFormat, RawFrame, device_of, ordered_frames, read_page, read_query
 from thermal_action.raw_store import RawRecording, RawStore
+from thermal_action.records import read_record
 from thermal_action.repair import PixelRepair
 from thermal_action.runtime import Runtime
+from thermal_action.scans import Entry
+from thermal_action.scoring.card import Dataset
 from thermal_action.sources.options import Fetch, Server
 from thermal_action.streams import open_streams, parse_line
 from thermal_action.training.options import Model
 from thermal_action.training.recipe import Train
 from thermal_action.windows import Windowing
 from tiny import keyframe
+from train import Report
 from validate import Validate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -329,3 +337,102 @@ def test_json_is_read_or_refused(tmp_path, content):
         read_json(path)
     except InputError as refused:
         sentence_of(refused, path)
+
+
+# what stages write for one another
+
+IMAGE = {"id": "D0_S0_1000", "sensor_id": "D0_S0", "mac_address": "02:00:1a:62:51:67", "timestamp": 1000, "width": 60,
+         "height": 40, "frame_idx": 5, "frame_distance_ms": 3}
+ENTRY = {"image_id": IMAGE["id"], "bbox": [0.5, 0.4, 0.2, 0.3], "object_id": 1, "attribute_obscured": "25%"}
+COCO = {"info": {"window": PARAMS["window"], "split_by": "session"}, "images": [IMAGE, IMAGE | {"id": "D0_S0_2000"}],
+        "annotations": [ENTRY | {"id": 0, "category_id": 1, "category_name": "standing"}],
+        "context": [ENTRY | {"category": "furniture", "subcategory": "bed"}],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(CLASSES)]}
+SIDE = {"images": 2, "boxes": 3, "classes": {}, "recordings": ["D0_S0"]}
+RECORDS = {
+    "sensor_info.json": (dict[str, Entry], "hdf5", {"D0_S0": {"total_frames": 120, "duplicate_frames": 0, "sha256": "0" * 64}}),
+    "dataset_info.json": (Dataset, "coco", {"split_by": "session", "seed": 0, "folds": 0, "fold": 0, "train": SIDE, "val": SIDE}),
+    "split.json": (Given, "fetch", {"train": ["D0_S0_1000"], "val": ["D0_S0_2000"]}),
+    "validation_report.json": (Report, "validate", {"ok": True}),
+}
+
+
+def check_annotations(path: Path) -> None:
+    for read in (read_info, read_annotations):
+        try:
+            found = read(path)
+        except InputError as refused:
+            sentence_of(refused, path)
+            continue
+        if read is read_info:
+            found.window.frames(np.arange(200) * 170, 5)
+            continue
+        samples, classes = found
+        assert samples and len({sample.image_id for sample in samples}) == len(samples)
+        for sample in samples:
+            assert np.isfinite(sample.boxes).all() and (sample.boxes >= 0).all() and (sample.boxes <= 1).all()
+            assert len(sample.boxes) == len(sample.labels) == len(sample.object_ids) == len(sample.obscured)
+            assert (sample.labels >= 0).all() and (sample.labels < len(classes)).all()
+            np.array([sample.timestamp, sample.frame_idx, sample.width * sample.height], dtype=np.int64)
+            assert "/" not in sample.image_id + sample.recording
+
+
+@anew
+@given(changed(COCO))
+def test_changed_annotations_are_read_as_they_are_or_refused(tmp_path, change):
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(change[0]))
+    check_annotations(path)
+
+
+@anew
+@given(torn(json.dumps(COCO, indent=2).encode()))
+@example(b"9" * 5000)
+@example(b"[" * 100_000)
+@example(b"\xff")
+def test_torn_annotations_are_refused_or_say_something_else(tmp_path, content):
+    path = tmp_path / "train.json"
+    path.write_bytes(content)
+    check_annotations(path)
+
+
+@anew
+@given(st.sampled_from(sorted(RECORDS)), st.data())
+def test_a_damaged_record_is_refused_with_the_stage_to_run_again(tmp_path, name, data):
+    kind, stage, document = RECORDS[name]
+    content = data.draw(st.one_of(changed(document).map(lambda change: json.dumps(change[0]).encode()),
+                                  torn(json.dumps(document).encode())))
+    path = tmp_path / name
+    path.write_bytes(content)
+    try:
+        read_record(path, kind, stage)
+    except InputError as refused:
+        sentence_of(refused, path, f"dvc repro {stage}")
+
+
+def tiny_onnx() -> bytes:
+    frames, heat = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [2]) for name in ("frames", "logits"))
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["frames"], ["logits"])], "tiny", [frames], [heat])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=10)
+    info = {"classes": CLASSES, "transform": {}, "window": PARAMS["window"], "frame_size": [40, 60]}
+    onnx.helper.set_model_props(model, {KEY: json.dumps(info)})
+    return seal(model.SerializeToString())
+
+
+ONNX = tiny_onnx()
+
+
+@anew
+@given(torn(ONNX))
+@example(ONNX)
+@example(ONNX[:-1])
+@example(ONNX + b"\n")
+def test_a_damaged_onnx_file_is_refused(tmp_path, content):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    if content == ONNX:
+        assert OnnxModel(path).info["classes"] == CLASSES
+        return
+    with pytest.raises(InputError) as refused:
+        OnnxModel(path)
+    sentence_of(refused.value, path, "make it again")

@@ -3,6 +3,7 @@
 Without these, an exported model could say something else than the one it was made from.
 """
 
+import hashlib
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ from conftest import ROOT
 from test_predict import INFO, SHAPE, put_model, recordings, run_predict, windows  # noqa: F401
 from thermal_action import InputError
 from thermal_action.models import build_model
-from thermal_action.onnx_file import KEY
+from thermal_action.onnx_file import DIGITS, SEAL, seal
 from thermal_action.recogniser import ThermalActionRecognizer
 from thermal_action.training.checkpoints import load_model
 
@@ -54,6 +55,15 @@ def test_the_default_network_in_full_size_is_exported_to_a_ten_thousandth(tmp_pa
     assert export.export(model, info, tmp_path / "best.onnx") < 1e-4
 
 
+def test_the_same_model_is_exported_to_the_same_bytes(tmp_path):
+    path = exported(tmp_path / "model.onnx")
+    first = path.read_bytes()
+    model, info = load_model(path.with_suffix(".pt"))
+    export.export(model, info, path)
+    assert path.read_bytes() == first
+    assert onnx.load(path).metadata_props[-1].value == hashlib.sha256(first[: -len(SEAL) - DIGITS]).hexdigest()
+
+
 def test_what_differs_too_much_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(export, "TOLERANCE", 0.0)
     with pytest.raises(InputError, match="of the ONNX file differs by"):
@@ -77,11 +87,19 @@ def test_predict_runs_without_torch(recordings, tmp_path):  # noqa: F811
 def without_metadata(path):
     proto = onnx.load(path)
     del proto.metadata_props[:]
-    onnx.save(proto, path)
+    path.write_bytes(seal(proto.SerializeToString()))
+
+
+def with_a_flipped_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    onnx.checker.check_model(onnx.load_from_string(bytes(content)))  # nothing else would notice
+    path.write_bytes(content)
 
 
 @pytest.mark.parametrize(("spoil", "told"), [
-    (without_metadata, f"does not say what it is a model of (no metadata '{KEY}')"),
+    (without_metadata, "lacks 'classes'"),
+    (with_a_flipped_bit, "is no whole ONNX file"),
     (lambda path: path.write_bytes(path.read_bytes()[:500]), "is no whole ONNX file"),
     (lambda path: path.write_text("model"), "is no whole ONNX file"),
     (lambda path: path.unlink(), "model.onnx does not exist"),

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 
 import h5py
 import numpy as np
@@ -149,3 +151,21 @@ def test_a_dask_cluster_writes_the_same_recordings(prepared):
         (prepared.folder / "data/raw/frames/D0_S0/000000.jsonl").write_text("no frame\n")
         assert "000000.jsonl, line 1 is no raw frame" in prepared.refusal("hdf5")
     assert "is no Dask scheduler that answers" in prepared.refusal("hdf5")
+
+
+@pytest.mark.slow
+def test_a_dask_worker_that_dies_is_one_sentence(prepared):
+    # else the stage would wait for ever, or end with the traceback of another program
+    import dask
+    from distributed import LocalCluster
+
+    raw = prepared.folder / "data/raw/frames/D0_S0/000000.jsonl"
+    raw.unlink()
+    os.mkfifo(raw)  # whoever converts this recording waits here
+    one = {"n_workers": 1, "threads_per_worker": 1, "host": "127.0.0.1", "scheduler_port": 0, "dashboard_address": None}
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}), LocalCluster(**one) as cluster:
+        prepared.set({"runtime": {"dask": cluster.scheduler_address}})
+        worker = cluster.workers[0].pid
+        # once it reads
+        threading.Thread(target=lambda: (open(raw, "wb"), os.kill(worker, signal.SIGKILL)), daemon=True).start()
+        assert "a process that wrote recordings was ended by the system" in prepared.refusal("hdf5")

@@ -2,15 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 
 import validate
-from thermal_action import checks
+from thermal_action import scans
 from thermal_action.annotations import Sample
-from thermal_action.checks import box_contrast, find_conflicts, find_dead_pixels, shared_windows
+from thermal_action.checks import find_conflicts, shared_windows
+from thermal_action.recordings import CHUNK_FRAMES, Recording
+from thermal_action.scans import box_contrast, find_dead_pixels
+from thermal_action.windows import Windowing
 
 
 def report(project):
@@ -48,8 +52,8 @@ def test_what_was_scanned_is_not_read_again_unless_it_changed(prepared, monkeypa
     monkeypatch.chdir(prepared.folder)
     prepared.set({"validate": {"num_samples": 0}})
     read = []
-    scan = checks.scan_recording
-    monkeypatch.setattr(checks, "scan_recording", lambda recording, *rest, **options: (
+    scan = scans.scan_recording
+    monkeypatch.setattr(scans, "scan_recording", lambda recording, *rest, **options: (
         read.append(recording.path.stem), scan(recording, *rest, **options))[1])
 
     def run_validate():
@@ -131,6 +135,20 @@ def test_a_recording_that_is_missing_is_named(prepared):
     info = json.loads((prepared.folder / "data/frames/sensor_info.json").read_text())
     (prepared.folder / "data/frames/sensor_info.json").write_text(json.dumps({k: v for k, v in info.items() if k != "D0_S0"}))
     assert "has no recording D0_S0" in prepared.refusal("validate")
+
+
+def test_the_windows_that_a_scan_keeps_are_those_that_a_reader_gets(prepared):
+    # else the pictures would show other frames than the model is trained on
+    windowing = Windowing(length=200, sampling="consecutive", period_ms=170.0, keyframe=0.5)
+    with Recording(prepared.folder / "data/frames/D0_S0.h5") as recording:
+        times = recording.timestamps
+        wanted = {f"{length}_{centre}": replace(windowing, length=length).frames(times, centre)
+                  for length in (2, 64, 200) for centre in (0, CHUNK_FRAMES - 1, CHUNK_FRAMES, len(times) - 1)}
+        wanted["backwards"] = np.array([len(times) - 1, CHUNK_FRAMES, CHUNK_FRAMES - 1, 0, 0])
+        scan = scans.scan_recording(recording, [], 3.0, wanted=wanted)
+        assert len(times) > CHUNK_FRAMES and scan.windows.keys() == wanted.keys()
+        for name, indices in wanted.items():
+            assert np.array_equal(scan.windows[name], recording.read(indices)), name
 
 
 def test_contrast_is_person_less_ring():

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from thermal_action import InputError
-from thermal_action.annotations import read_windowing
+from thermal_action.annotations import read_info
 from thermal_action.augmentation import augmentations
 from thermal_action.augmentation.window import Window
 from thermal_action.models import BACKBONES, build_model
@@ -64,14 +64,15 @@ def test_the_earlier_of_two_equally_near_frames_is_taken():
 
 def test_annotations_say_what_their_windows_are(tmp_path):
     path = tmp_path / "train.json"
-    path.write_text(json.dumps({"info": {"window": asdict(windowing(keyframe=1.0))}}))
-    assert read_windowing(path) == windowing(keyframe=1.0)
-    path.write_text(json.dumps({"info": {"window": {"length": 64, "sampling": "consecutive", "period_ms": 170.0}}}))
+    path.write_text(json.dumps({"info": {"window": asdict(windowing(keyframe=1.0)), "split_by": "session"}}))
+    assert read_info(path).window == windowing(keyframe=1.0)
+    path.write_text(json.dumps({"info": {"window": {"length": 64, "sampling": "consecutive", "period_ms": 170.0},
+                                         "split_by": "session"}}))
     with pytest.raises(InputError, match="train.json: info.window.keyframe is missing"):
-        read_windowing(path)
+        read_info(path)
     path.write_text("{}")
-    with pytest.raises(InputError, match="does not say what its windows are"):
-        read_windowing(path)
+    with pytest.raises(InputError, match="train.json: info is missing"):
+        read_info(path)
 
 
 # networks

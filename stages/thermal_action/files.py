@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from thermal_action import InputError, shown
 
+JSON = json.JSONEncoder(sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False)
 # parameters of an address that let whoever reads it in: signatures, tokens, keys
 SECRET = re.compile(r"sig|token|key|secret|passw|credential|auth", re.IGNORECASE)
 
@@ -94,7 +95,27 @@ def move_folder(source: Path, target: Path) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     """Sorted keys, two spaces, a newline at the end; ValueError for NaN or infinity."""
-    write_text(path, json.dumps(value, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.writelines(JSON.iterencode(value))
+        file.write("\n")
+
+
+def write_json_lists(path: str | Path, document: dict[str, Any]) -> None:
+    """What write_json writes of a dict, but its lists may be iterators, of which it holds an item at a time."""
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        for number, key in enumerate(sorted(document)):
+            file.write(f"{',' if number else '{'}\n  {JSON.encode(key)}: ")
+            value = document[key]
+            file.writelines(encode_items(value) if isinstance(value, Iterator) else [JSON.encode(value).replace("\n", "\n  ")])
+        file.write("\n}\n")
+
+
+def encode_items(items: Iterator[Any]) -> Iterator[str]:
+    before = "["
+    for item in items:
+        yield f"{before}\n    " + JSON.encode(item).replace("\n", "\n    ")
+        before = ","
+    yield "[]" if before == "[" else "\n  ]"
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from thermal_action import InputError, shown
 from thermal_action.files import replacing
 
 CATEGORIES = ("person", "furniture", "object", "building", "environment", "appliance")
-OBSCURED = ("0%", "25%", "50%", "75%", None)
+OBSCURED = ("0%", "25%", "50%", "75%")
 MAC_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 RECORDING_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 # annotation tools let a box stick out by a fraction of a pixel: that much is cut off, more is refused
@@ -19,7 +20,7 @@ OVERSHOOT = 0.01
 SMALLEST = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Annotation:
     """One box: `bbox` is (cx, cy, w, h) in [0, 1] of width and height; only `person` carries an action."""
 
@@ -31,7 +32,7 @@ class Annotation:
     object_id: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Keyframe:
     """The boxes of one frame; times in ms since 1970 (UTC), mac_address in lower case."""
 
@@ -123,7 +124,17 @@ def take(record: dict, key: str, kind: type, place: str):
         raise InputError(f"{place}: {key} is {shown(value)}, more than 64 bits hold")
     if kind is str and any("\ud800" <= character <= "\udfff" for character in value):
         raise InputError(f"{place}: {key} is {shown(value)}, which holds half a character: export the keyframe file again")
-    return value
+    return sys.intern(value) if kind is str else value  # thousands of keyframes say the same few words
+
+
+def take_choice(record: dict, key: str, choices: tuple[str, ...], place: str) -> str | None:
+    """The field `key`, if it is there."""
+    value = record.get(key)
+    if value is None:
+        return None
+    if value not in choices:
+        raise InputError(f"{place}: {key} is {shown(value)}, expected {', '.join(choices)} or null")
+    return choices[choices.index(value)]
 
 
 def take_time(record: dict, place: str) -> int:
@@ -143,13 +154,9 @@ def parse_annotation(record: object, classes: Sequence[str], place: str) -> Anno
     if category == "person" and subcategory not in classes:
         raise InputError(f"{place}: subcategory {shown(subcategory)} is no action of `classes` in params.yaml: "
                          "correct the record or add the class")
-    obscured = record.get("attribute_obscured")
-    if obscured not in OBSCURED:
-        raise InputError(f"{place}: attribute_obscured is {shown(obscured)}, expected 0%, 25%, 50%, 75% or null")
-    residual = record.get("attribute_heat_residual")
-    if residual not in ("yes", "no", None):
-        raise InputError(f"{place}: attribute_heat_residual is {shown(residual)}, expected yes, no or null")
-    return Annotation(parse_box(take(record, "bbox", list, place), place), category, subcategory, obscured, residual,
+    return Annotation(parse_box(take(record, "bbox", list, place), place), category, subcategory,
+                      take_choice(record, "attribute_obscured", OBSCURED, place),
+                      take_choice(record, "attribute_heat_residual", ("yes", "no"), place),
                       take(record, "object_id", int, place))
 
 

@@ -1,11 +1,12 @@
 """An ONNX file of stages/export.py as the recogniser runs it, without torch."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NoSuchFile
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf
 
 from thermal_action import InputError
 from thermal_action.boxes import WHOLE_PICTURE
@@ -15,6 +16,25 @@ from thermal_action.look import look_at
 # what the file says of the model, as JSON, under this key of its metadata
 KEY = "thermal-action"
 INFO_KEYS = ("classes", "transform", "window", "frame_size")
+# ONNX is protobuf, to which further metadata may be appended: this begins an entry `sha256`, whose digits follow
+SEAL = b"\x72\x4a\x0a\x06sha256\x12\x40"
+DIGITS = 64
+
+
+def seal(content: bytes) -> bytes:
+    """An ONNX file with the checksum of all that stands before it in its metadata."""
+    return content + SEAL + hashlib.sha256(content).hexdigest().encode()
+
+
+def read_sealed(path: str | Path) -> bytes:
+    """The file; InputError if it is not as `seal` made it, be it by a bit."""
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: make it with stages/export.py, or `dvc pull`") from None
+    if content != seal(content[: -len(SEAL) - DIGITS]):
+        raise InputError(f"{path} is no whole ONNX file of stages/export.py (its sha256 is missing, or another): make it again")
+    return content
 
 
 class OnnxModel:
@@ -24,16 +44,11 @@ class OnnxModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except NoSuchFile:
-            raise InputError(f"{path} does not exist: make it with stages/export.py, or `dvc pull`") from None
+            self.session = onnxruntime.InferenceSession(read_sealed(path), options, providers=["CPUExecutionProvider"])
         except (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf) as error:
-            raise InputError(f"{path} is no whole ONNX file ({' '.join(str(error).split())[:80]}): make it again with"
-                             " stages/export.py") from None
-        written = self.session.get_modelmeta().custom_metadata_map.get(KEY)
-        if written is None:
-            raise InputError(f"{path} does not say what it is a model of (no metadata {KEY!r}): make it with stages/export.py")
-        self.info = json.loads(written)
+            raise InputError(f"{path} is of another version than this onnxruntime ({' '.join(str(error).split())[:80]}): make it"
+                             " again with stages/export.py") from None
+        self.info = json.loads(self.session.get_modelmeta().custom_metadata_map.get(KEY, "{}"))
         missing = sorted(set(INFO_KEYS) - self.info.keys())
         if missing:
             raise InputError(f"{path} lacks {missing[0]!r}: make it again with stages/export.py")

@@ -89,11 +89,11 @@ def non_json(value: object) -> object:
     return None if plain else value
 
 
-def describe(problem: dict, place: str) -> str:
-    key = ".".join([place, *(shown(part).strip("'") for part in problem["loc"])])
+def describe(problem: dict, place: str, missing: str = "is missing: add it") -> str:
+    key = ".".join([*([place] * bool(place)), *(shown(part).strip("'") for part in problem["loc"])])
     if problem["type"] == "unexpected_keyword_argument":
         return f"{key} is no parameter of this section: correct its spelling or remove it"
     if problem["type"] in ("missing", "missing_argument"):
-        return f"{key} is missing: add it"
+        return f"{key} {missing}"
     given, must = json.dumps(problem["input"]), problem["msg"][0].lower() + problem["msg"][1:]
     return f"{key} = {given if len(given) <= 80 else given[:77] + '...'}: {must}"

@@ -21,7 +21,7 @@ SplitBy = Literal["session", "recording", "time", "keyframe", "given"]
 CANDIDATES, DEALS = 2000, 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Window:
     """A keyframe as the split sees it: whose frames its window shows (first to last, ms), and the persons' labels."""
 

@@ -8,9 +8,9 @@ from typing import Annotated
 import numpy as np
 
 from thermal_action import checks
-from thermal_action.annotations import Sample
+from thermal_action.annotations import Info, Sample
 from thermal_action.params import Field, section
-from thermal_action.windows import Windowing
+from thermal_action.scans import RecordingScan
 
 Share = Annotated[float, Field(ge=0, le=1)]
 # splits that share frames on purpose or by somebody else's choice: measured, not refused
@@ -40,7 +40,7 @@ class Verdict:
         return Verdict(self.problems + other.problems, self.warnings + other.warnings, self.counts | other.counts)
 
 
-def judge_frames(scans: Sequence[checks.RecordingScan], limits: Limits) -> Verdict:
+def judge_frames(scans: Sequence[RecordingScan], limits: Limits) -> Verdict:
     """The recordings themselves."""
     verdict = Verdict()
     for scan in scans:
@@ -72,7 +72,7 @@ def judge_frames(scans: Sequence[checks.RecordingScan], limits: Limits) -> Verdi
     return verdict
 
 
-def judge_recording(scan: checks.RecordingScan, limits: Limits, verdict: Verdict) -> None:
+def judge_recording(scan: RecordingScan, limits: Limits, verdict: Verdict) -> None:
     frames, steps = len(scan.timestamps), np.diff(scan.timestamps)
     damaged, stuck = int((scan.lost_pixels > 0).sum()) / frames, len(scan.stuck) / frames
     if steps.size and steps.min() <= 0:
@@ -84,7 +84,7 @@ def judge_recording(scan: checks.RecordingScan, limits: Limits, verdict: Verdict
         verdict.problems.append(f"{scan.recording}: {stuck:.1%} of the frames repeat the one before, above max_stuck_share")
 
 
-def judge_annotations(sides: Mapping[str, Sequence[Sample]], classes: Sequence[str], scans: Sequence[checks.RecordingScan],
+def judge_annotations(sides: Mapping[str, Sequence[Sample]], classes: Sequence[str], scans: Sequence[RecordingScan],
                       limits: Limits) -> Verdict:
     """Keyframes, boxes and labels."""
     samples = [sample for side in sides.values() for sample in side]
@@ -112,16 +112,16 @@ def judge_annotations(sides: Mapping[str, Sequence[Sample]], classes: Sequence[s
     return verdict
 
 
-def judge_split(sides: Mapping[str, Sequence[Sample]], scans: Sequence[checks.RecordingScan], info: Mapping) -> Verdict:
-    """The proof that no frame stands on both sides. `info` is that of the annotation files: window and split_by."""
-    times, windowing = {scan.recording: scan.timestamps for scan in scans}, Windowing(**info["window"])
+def judge_split(sides: Mapping[str, Sequence[Sample]], scans: Sequence[RecordingScan], info: Info) -> Verdict:
+    """The proof that no frame stands on both sides. `info` is that of the annotation files."""
+    times = {scan.recording: scan.timestamps for scan in scans}
     shared = checks.shared_windows(sides["train"], sides["val"],
-                                   lambda sample: checks.window_frames(sample, times[sample.recording], windowing))
+                                   lambda sample: checks.window_frames(sample, times[sample.recording], info.window))
     sentence = (f"{shared['frames']} frames stand in windows of both sides and touch {shared['val_windows']} of "
                 f"{len(sides['val'])} validation windows ({shared['val_windows_share']:.1%})")
     verdict = Verdict(counts={"shared_between_sides": shared})
-    if shared["frames"] and info["split_by"] in LEAKY_SPLITS:
-        verdict.warnings.append(f"leaky split {info['split_by']}: {sentence}")
+    if shared["frames"] and info.split_by in LEAKY_SPLITS:
+        verdict.warnings.append(f"leaky split {info.split_by}: {sentence}")
     elif shared["frames"]:
-        verdict.problems.append(f"the split by {info['split_by']} leaks: {sentence}")
+        verdict.problems.append(f"the split by {info.split_by} leaks: {sentence}")
     return verdict

@@ -7,6 +7,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from thermal_action.records import Count, record
 from thermal_action.scoring.tables import Row, align
 
 # recall under which an action is named as one that the model seldom finds
@@ -52,24 +53,39 @@ def read_versions(lock: Path, folders: Sequence[str]) -> dict[str, str]:
     return {folder: hashes[folder] for folder in folders if folder in hashes}
 
 
+@record
+class Side:
+    images: Count
+    boxes: Count
+    recordings: list[str]
+
+
+@record
+class Dataset:
+    """What data/annotations/dataset_info.json says of the split."""
+
+    split_by: str
+    seed: Count
+    folds: Count
+    fold: Count
+    train: Side
+    val: Side
+
+
 @dataclass(frozen=True)
 class Trained:
     """What a card says of a model: where its recordings come from, how they were split, what was trained and how it scored."""
 
     source: str  # fetch.source
     versions: Mapping[str, str]  # folder: its hash in dvc.lock
-    dataset: Mapping[str, Any]  # data/annotations/dataset_info.json
+    dataset: Dataset
     info: Mapping[str, Any]  # beside the weights
     parameters: int
 
     @property
     def split(self) -> str:
-        fold = f", fold {self.dataset['fold']} of {self.dataset['folds']}" if self.dataset["folds"] else ""
-        return f"by {self.dataset['split_by']}{fold}, seed {self.dataset['seed']}"
-
-    def side(self, name: str) -> str:
-        side = self.dataset[name]
-        return f"{side['boxes']} persons in {side['images']} windows of {len(side['recordings'])} recordings"
+        fold = f", fold {self.dataset.fold} of {self.dataset.folds}" if self.dataset.folds else ""
+        return f"by {self.dataset.split_by}{fold}, seed {self.dataset.seed}"
 
 
 def format_card(trained: Trained, metrics: Mapping[str, Any], table: str, recalls: Sequence[Row], level: float) -> str:
@@ -86,8 +102,8 @@ def format_card(trained: Trained, metrics: Mapping[str, Any], table: str, recall
             ["recordings", f"source {trained.source}"],
             *([f"version of {folder}", version] for folder, version in trained.versions.items()),
             ["split", trained.split],
-            ["trained on", trained.side("train")],
-            ["scored on", trained.side("val")],
+            ["trained on", describe_side(trained.dataset.train)],
+            ["scored on", describe_side(trained.dataset.val)],
             ["training", f"{training.get('epochs', '-')} epochs, seed {training.get('seed', '-')}, weights from "
                          f"{training.get('init', {}).get('source', '-')}"]]
     margins = [f"{heading} {100 * metrics['margin'][score]:+.1f} points{interval(metrics['margin'], score, level)}"
@@ -99,6 +115,10 @@ def format_card(trained: Trained, metrics: Mapping[str, Any], table: str, recall
         margins="; ".join(margins), few=f" {TOO_FEW}" if metrics["data"]["recordings"] < FEW else "",
         weak=", ".join(weak) or "none", unseen=", ".join(unseen) or "none",
         simulated=f" {SIMULATED}" if trained.source == "simulator" else "")
+
+
+def describe_side(side: Side) -> str:
+    return f"{side.boxes} persons in {side.images} windows of {len(side.recordings)} recordings"
 
 
 def interval(scores: Mapping[str, float], score: str, level: float) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 
 from thermal_action import InputError
-from thermal_action.annotations import read_windowing
+from thermal_action.annotations import read_info
 from thermal_action.dataset import ThermalActionDataset, collate_fn
 from thermal_action.splits import Window, split_windows
 from thermal_action.training.distributed import Team
@@ -60,7 +60,7 @@ def open_loaders(frames: Path, annotations: Path, *, look: Mapping, augment: Map
     inner_val_fraction: share of the training windows kept apart to choose an epoch by (None: none); see carve_inner_side.
     InputError when the files do not fit each other or nobody is there to learn from.
     """
-    windowing = read_windowing(annotations / "train.json")
+    windowing = read_info(annotations / "train.json").window
 
     def dataset(side: str, transform: ThermalActionTransform) -> ThermalActionDataset:
         return ThermalActionDataset(frames, annotations / f"{side}.json", transform, windowing, seed=seed,
