@@ -18,6 +18,7 @@ from thermal_action.annotations import corners
 from thermal_action.augmentation.lens import Move, Resample
 from thermal_action.augmentation.window import Window as Shown
 from thermal_action.boxes import centres, intersection_over_union, pixels, sizes
+from thermal_action.files import write_json, write_json_lists
 from thermal_action.keyframes import OVERSHOOT, parse_box
 from thermal_action.raw import PayloadFormat, RawFrame
 from thermal_action.raw_store import RawRecording
@@ -28,6 +29,19 @@ from thermal_action.windows import Windowing, nearest_frames
 START = 1_760_000_000_000
 SHARES = st.floats(0, 1)
 TIMES = st.lists(st.integers(1, 6000), max_size=80).map(lambda gaps: START + np.cumsum([0, *gaps]))
+
+
+# files
+
+TEXTS = st.dictionaries(st.text(max_size=3), st.lists(st.recursive(st.text(), st.lists), max_size=3))
+
+
+@given(TEXTS.filter(bool))
+def test_lists_that_are_written_as_they_come_are_the_same_bytes(document):
+    with tempfile.TemporaryDirectory() as folder:
+        write_json(f"{folder}/whole.json", document)
+        write_json_lists(f"{folder}/lists.json", {key: iter(items) for key, items in document.items()})
+        assert Path(folder, "lists.json").read_bytes() == Path(folder, "whole.json").read_bytes()
 
 
 # windows
