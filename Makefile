@@ -1,12 +1,13 @@
 # `make repro` runs the pipeline, `make test` the tests, `make test-slow` those that take minutes (whole pipelines in clones); each
 # sets up .venv first, once per requirements.txt. `make bench` tells how fast each step is, beside the least it could take.
+# `make localize` adds what stages/train_actionformer_wrapper.py needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes --requirement
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
-.PHONY: repro test test-slow bench setup setup-tests lock
+.PHONY: repro test test-slow bench setup setup-tests localize lock
 .DELETE_ON_ERROR:
 
 repro: setup
@@ -24,7 +25,9 @@ bench: setup-tests
 
 setup: $(VENV)/installed
 
-setup-tests: $(VENV)/installed-tests
+setup-tests: $(VENV)/installed-tests localize
+
+localize: $(VENV)/installed-localize
 
 # the copy is written last: an interrupted installation is repeated
 $(VENV)/installed: requirements.txt
@@ -37,7 +40,19 @@ $(VENV)/installed-tests: $(VENV)/installed tests/requirements.txt
 	$(INSTALL) tests/requirements.txt
 	cp tests/requirements.txt $@
 
+# ActionFormer comes as source only, and asks for a compiler and a second torch to build an extension for which it has a substitute
+# of the same answers: where torch cannot be imported it builds a pure Python wheel instead, and nothing else would bear that name
+$(VENV)/installed-localize: $(VENV)/installed requirements-localize.txt
+	rm -rf $(VENV)/localize && mkdir -p $(VENV)/localize/without
+	echo "raise ImportError" > $(VENV)/localize/without/torch.py
+	PYTHONPATH="$(abspath $(VENV))/localize/without" $(BIN)/python -m pip wheel --disable-pip-version-check --quiet \
+	  --require-hashes --no-deps --no-build-isolation --wheel-dir $(VENV)/localize --requirement requirements-localize.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-index \
+	  $(VENV)/localize/actionformer-*-py3-none-any.whl $(VENV)/localize/pandas-*.whl
+	cp requirements-localize.txt $@
+
 # every version that requirements.in leads to, and the hashes of its files; --upgrade with `make lock UPGRADE=--upgrade`
 lock: setup-tests
 	$(LOCK) $(UPGRADE) requirements.in --output-file requirements.txt
 	$(LOCK) $(UPGRADE) tests/requirements.in --output-file tests/requirements.txt
+	$(LOCK) $(UPGRADE) --no-deps requirements-localize.in --output-file requirements-localize.txt

@@ -1,0 +1,125 @@
+"""Finds when actions begin and end: trains ActionFormer on features over time, and scores it.
+
+in   <data_path>/annotations/<name>.json and <data_path>/<features>/<recording>.npy, in the layout of the published data sets
+     (thermal_action/localization/data.py); the templates are the published settings, and `thermal` is for our own recordings
+out  <output_folder>/<output_name>/
+         config.json        every setting, and what it ran on
+         losses.json        of each epoch: losses, learning rate, and of every few the mAP
+         last.pt, best.pt   the last epoch, from which --resume goes on; averaged weights of the epoch of the highest mAP
+         metrics.json       of the last epoch, on the validation split: mAP per tIoU and its mean, AR@N, recall at k times the
+                            number of true segments, for the averaged weights (`ema`) and those themselves (`raw`)
+         predictions.json   {recording: [{label, score, segment [s, s]}]} of the averaged weights
+     FINAL_mAP, in percent, of the averaged weights, is the last line
+run  python train_actionformer_wrapper.py --config_template thumos_i3d --data_path ./data/thumos --learning_rate 0.0001
+     --epochs 30 --batch_size 2 --output_name my_experiment    after `make localize`
+"""
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+
+from thermal_action import InputError
+from thermal_action.files import write_json
+from thermal_action.script import run
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config_template", required=True, help="thermal, or a published one: thumos_i3d, anet_tsp, ...")
+    parser.add_argument("--data_path", type=Path, required=True, help="folder of annotations and features")
+    parser.add_argument("--learning_rate", type=positive, help="highest one (default: the template's)")
+    parser.add_argument("--epochs", type=counted, help="epochs after the five of warm-up (default: the template's)")
+    parser.add_argument("--batch_size", type=counted, help="recordings a step (default: the template's)")
+    parser.add_argument("--max_seq_len", type=counted, help="most steps learned from at once, rounded up to what the network can"
+                        " divide (default: the template's)")
+    parser.add_argument("--output_name", required=True, help="name of the run")
+    parser.add_argument("--output_folder", type=Path, default=Path("ckpt"), help="folder of all runs (default: ckpt)")
+    going = parser.add_mutually_exclusive_group()
+    going.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="go on from a last.pt")
+    going.add_argument("--eval_only", type=Path, metavar="CHECKPOINT", help="score a checkpoint, do not train")
+    parser.add_argument("--eval_every", type=counted, default=5, help="epochs from one look at the validation split to the next,"
+                        " for losses.json and best.pt only (default: 5)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--num_workers", type=int, choices=range(65), metavar="N", help="processes that read features; 0: none")
+    parser.add_argument("--seed", type=int, choices=range(1 << 32), metavar="SEED", help="(default: the published one)")
+    return parser.parse_args()
+
+
+def counted(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+def positive(text: str) -> float:
+    if not 0 < float(text) < float("inf"):
+        raise ValueError
+    return float(text)
+
+
+def settings_of(options: argparse.Namespace, data) -> dict:
+    """What the command says and what follows from the data, over the template."""
+    said = {
+        "dataset": data.settings | {"max_seq_len": options.max_seq_len},
+        "opt": {"learning_rate": options.learning_rate, "epochs": options.epochs},
+        "loader": {"batch_size": options.batch_size, "num_workers": options.num_workers},
+        "test_cfg": {"ext_score_file": data.external_scores} | ({} if data.external_scores else {"multiclass_nms": True}),
+    }
+    given = {section: {key: value for key, value in keys.items() if value is not None} for section, keys in said.items()}
+    return given | ({} if options.seed is None else {"init_rand_seed": options.seed})
+
+
+def learn(options: argparse.Namespace, config: dict, names: dict[int, str], device, growing: bool) -> tuple[dict, int]:
+    """({"ema", "raw"}: models, epochs trained); writes last.pt, best.pt and losses.json as it goes."""
+    from thermal_action.localization import engine
+
+    folder, epochs = options.output_folder / options.output_name, config["opt"]["epochs"] + config["opt"]["warmup_epochs"]
+    learner, batches = engine.start(config, device, growing=growing)
+    if options.resume:
+        learner.resume(options.resume, config)
+        print(f"goes on after epoch {len(learner.history)} of {epochs} ({options.resume})")
+    while (epoch := len(learner.history) + 1) <= epochs:
+        outcome = engine.train_epoch(learner, batches, config["train_cfg"]["clip_grad_l2norm"])
+        if epoch % options.eval_every == 0 or epoch == epochs:
+            outcome["mAP"] = engine.score(learner.average.module, config, names).scores["mAP"]
+            if outcome["mAP"] > max((each["mAP"] for each in learner.history if "mAP" in each), default=-1):
+                engine.save(folder / "best.pt", {"epoch": epoch, "config": config,
+                                                 "state_dict_ema": learner.average.module.state_dict()})
+        learner.history.append(outcome)
+        engine.save(folder / "last.pt", learner.state(config))
+        write_json(folder / "losses.json", [{"epoch": number, **each} for number, each in enumerate(learner.history, start=1)])
+        print(f"epoch {epoch}/{epochs}  " + "  ".join(f"{name} {value:.4g}" for name, value in outcome.items()), flush=True)
+    return {"ema": learner.average.module, "raw": learner.model}, epochs
+
+
+def main() -> None:
+    options = read_arguments()
+    if find_spec("actionformer") is None:
+        raise InputError("the package actionformer is not installed: run `make localize`")
+    from thermal_action.localization import data, engine, templates  # they import torch and the package
+
+    template = templates.choose_template(options.config_template)
+    found = data.open_data(options.data_path, template, training=options.eval_only is None)
+    config = templates.build_config(templates.over(template.changes, settings_of(options, found)))
+    device = engine.choose_device(options.device)
+    folder = options.output_folder / options.output_name
+    if options.eval_only:
+        models, epoch = engine.read_models(options.eval_only, config, device)
+    else:
+        write_json(folder / "config.json", {"config": config, "template": options.config_template, "device": device.type,
+                                            **engine.describe_environment()})
+        models, epoch = learn(options, config, found.names, device, template.own)
+    scorers = {name: engine.score(model, config, found.names) for name, model in models.items()}
+    write_json(folder / "metrics.json", {
+        "template": options.config_template, "epoch": epoch,
+        "labels": f"of {Path(found.external_scores).name}" if found.external_scores else "of the model",
+        **{name: scorer.scores for name, scorer in scorers.items()}})
+    write_json(folder / "predictions.json", scorers["ema"].list_predictions())
+    summary = scorers["ema"].scores
+    print(f"{folder}: {len(scorers['ema'].truth.ground_truth)} segments of {len(summary['AP'])} labels; "
+          + ", ".join(f"{name} {100 * value:.2f}" for name, value in summary.items() if name.startswith(("mAP@", "AR@"))))
+    print(f"FINAL_mAP: {100 * summary['mAP']:.2f}")
+
+
+if __name__ == "__main__":
+    run(main)

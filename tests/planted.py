@@ -1,0 +1,39 @@
+"""Features in which segments are planted: a vector for each class, on noise, in the layouts that ActionFormer is trained on."""
+
+from pathlib import Path
+
+import numpy as np
+
+from thermal_action.files import write_json
+
+
+def plant(folder: Path, *, layout: str, recordings: dict[str, int], classes: int, steps: int = 128, channels: int = 32,
+          empty: int = 0, fps: float = 6.0, stride: int = 4, frames: int = 4, seed: int = 0) -> Path:
+    """Writes `recordings` of each subset, the first `empty` of which show nothing, with three to six segments each.
+
+    layout: "thumos" or "thermal". A segment lasts 3 to 12 steps; the same class vectors in all recordings; [T, C] float32.
+    """
+    numbers = np.random.default_rng(seed)
+    vectors = numbers.standard_normal((classes, channels)) * 2
+    features = folder / ("i3d_features" if layout == "thumos" else "features")
+    features.mkdir(parents=True)
+    database, label = {}, 0
+    for subset, count in recordings.items():
+        for number in range(count):
+            name, planted = f"{subset}_{number:03}", []
+            rows = numbers.standard_normal((steps, channels))
+            first = int(numbers.integers(4))
+            while number >= empty and (last := first + int(numbers.integers(3, 13))) < steps:
+                rows[first:last] += vectors[label]
+                # a step's time is the middle of the frames that it sees
+                ends = [(step * stride + 0.5 * (frames - stride)) / fps for step in (first, last)]
+                planted.append({"segment": [max(end, 0.0) for end in ends], "label": f"action {label}", "label_id": label})
+                label, first = (label + 1) % classes, last + int(numbers.integers(6, 20))
+            np.save(features / f"{name}.npy", rows.astype(np.float32))
+            database[name] = {"subset": subset, "fps": fps, "duration": (steps * stride + frames) / fps, "annotations": planted}
+    document = {"database": database}
+    if layout == "thermal":
+        document["labels"] = [f"action {label}" for label in range(classes)]
+        write_json(features / "features.json", {"feat_stride": stride, "num_frames": frames})
+    write_json(folder / "annotations" / ("thumos14.json" if layout == "thumos" else "thermal.json"), document)
+    return folder
