@@ -32,9 +32,15 @@ OWN_PARAMS = ("fetch.source", "fetch.archive.location", "fetch.archive.sha256", 
               "train.balance_tau", "train.augment.shift_px", "train.augment.scale", "train.augment.box_jitter")
 # and what it starts from
 PRETRAINED = "../../models/best.pt"
-# What the nights of pipelines/alarms have otherwise than the root's recordings.
-ALARMS = ROOT / "pipelines/alarms"
-OF_NIGHTS = ("seed", "rooms", "sessions", "recordings", "seconds", "keyframe_interval_s", "visits", "nights", "animals")
+# What the recordings of two pipelines have otherwise than the root's, of which the same sections are read,
+LONGER = ("seed", "rooms", "sessions", "recordings", "seconds", "keyframe_interval_s")
+ALARMS, LOCALIZATION = ROOT / "pipelines/alarms", ROOT / "pipelines/localization"
+OTHERWISE = {
+    ALARMS: [f"fetch.simulator.{key}" for key in (*LONGER, "visits", "nights", "animals")],
+    LOCALIZATION: [*(f"fetch.simulator.{key}" for key in LONGER), "coco.val_fraction"],
+}
+# and what of their own stands in a command
+IN_COMMANDS = {ALARMS: {"predict"}, LOCALIZATION: set()}
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -121,15 +127,16 @@ def test_transfer_has_all_parameters_and_sets_few_for_itself():
     assert own["train.init.location"] == PRETRAINED
 
 
-def test_nights_come_from_the_same_simulator_and_are_stored_alike():
-    own, root = YAML(typ="safe").load(ALARMS / "params.yaml"), copy.deepcopy(PARAMS)
-    for name in OF_NIGHTS:
-        root["fetch"]["simulator"][name] = own["fetch"]["simulator"][name]
-    shared = own.keys() & root.keys()
-    assert shared == {"classes", "fetch", "hdf5", "server", "runtime"} and all(own[name] == root[name] for name in shared)
+@pytest.mark.parametrize("folder", OTHERWISE, ids=lambda folder: folder.name)
+def test_recordings_come_from_the_same_simulator_and_are_stored_alike(folder):
+    own = YAML(typ="safe").load(folder / "params.yaml")
+    read = set().union(*(read_sections(STAGES / f"{name}.py") for name in PIPELINES[folder]["stages"]))
+    assert own.keys() - read == IN_COMMANDS[folder]
+    shared = own.keys() & PARAMS.keys()
+    assert shared >= {"classes", "fetch", "hdf5", "server", "runtime"}
+    theirs, ours = (leaves({name: params[name] for name in shared}) for params in (PARAMS, own))
+    assert theirs.keys() == ours.keys() and {key for key in ours if ours[key] != theirs[key]} <= set(OTHERWISE[folder])
     assert own["fetch"]["simulator"]["seed"] != PARAMS["fetch"]["simulator"]["seed"]
-    read = set().union(*(read_sections(STAGES / f"{name}.py") for name in PIPELINES[ALARMS]["stages"]))
-    assert own.keys() - read == {"predict"}  # whose values stand in the command
 
 
 def test_dvc_does_not_see_a_pipeline_that_never_ran():
@@ -145,7 +152,7 @@ def test_every_section_is_read_and_every_stage_described():
     assert all(stage["desc"] for stage in PIPELINE["stages"].values())
 
 
-@pytest.mark.parametrize("folder", [ROOT, ALARMS], ids=["root", "alarms"])
+@pytest.mark.parametrize("folder", [ROOT, ALARMS, LOCALIZATION], ids=lambda folder: folder.name)
 def test_every_parameter_has_a_sentence_above_it(folder):
     # one comment may speak of a few keys in a row, of one line each
     uncommented = []

@@ -1,0 +1,130 @@
+"""What a model sees in a recording from step to step: rows of numbers for models that look for actions in the whole of it.
+
+A step is `stride` ticks of an even clock that begins with the first frame. Its feature is a row of C = D + 1 + K numbers:
+
+    description [D]      what the classifier tells an action from (its penultimate layer), the largest of all persons found
+    persons [1]          how many they are
+    probabilities [K]    of the actions, the largest of all persons
+
+and 0 everywhere if nobody is found. The largest, for it depends neither on how many persons there are nor on their order (Qi et
+al., PointNet, CVPR 2017), and what one of them does stays to be seen beside the others. A model of clips has one person, the
+whole picture. No column is about the picture as such: a model with head `crop` never sees one, and with head `roi` a
+description has it in it already.
+
+The feature of step i is that of the window around the frame nearest to the step's middle, (i + 1/2) * stride / fps seconds after
+the first frame. ActionFormer (Zhang et al., ECCV 2022) has feature i at (i * stride + num_frames / 2) / fps, so num_frames is the
+stride.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Literal
+
+import numpy as np
+import torch
+
+from thermal_action.models import build_model
+from thermal_action.models.convolutions import absorb_normalisation
+from thermal_action.streams import Frame, SlidWindow, slide
+from thermal_action.torch_file import Described, TorchModel
+from thermal_action.windows import Windowing
+
+Weights = Literal["trained", "random"]
+
+
+def open_model(checkpoint: str | Path, device: torch.device | str, weights: Weights, seed: int) -> TorchModel:
+    """A checkpoint as it is; or, `random`, as before any training, all but its detector, so that both see the same persons."""
+    model = TorchModel(checkpoint, device)
+    if weights == "random":
+        torch.manual_seed(seed)
+        untrained = build_model(**model.info["model"], num_classes=len(model.info["classes"]))
+        untrained.detector = model.model.detector
+        model.model = absorb_normalisation(untrained.to(model.device).eval())
+    return model
+
+
+def count_columns(model: TorchModel) -> dict[str, int]:
+    """The parts of a row, in order, and how many numbers each is."""
+    classes, description = model.model.classifier.weight.shape
+    return {"description": description, "persons": 1, "probabilities": classes}
+
+
+def pool(persons: Described) -> np.ndarray:
+    """The row, float32 [C], of the persons of a window."""
+    ones = np.ones((len(persons.boxes), 1), np.float32)
+    rows = np.concatenate([persons.descriptions, ones, persons.probabilities], axis=1)
+    if not len(rows):
+        return np.zeros(rows.shape[1], np.float32)
+    row = rows.max(axis=0)
+    row[persons.descriptions.shape[1]] = len(rows)
+    return row
+
+
+def nearest_windows(windows: Iterable[SlidWindow], step_ms: float) -> Iterator[SlidWindow]:
+    """For the middle of each step the window whose keyframe is nearest to it, the earlier one of two equally near.
+
+    windows: in order of time. The first step begins with the first of them, the last one has its middle before the last.
+    """
+    windows = iter(windows)
+    first = before = next(windows, None)
+    count = 0
+    for after in windows:
+        while (middle := first.time + (count + 0.5) * step_ms) <= after.time:
+            yield before if middle - before.time <= after.time - middle else after
+            count += 1
+        before = after
+
+
+def describe(model: TorchModel, frames: Iterable[Frame], step_ms: float, *, least: float, batch: int) -> Iterator[np.ndarray]:
+    """The row of each step of a recording; persons scored `least` or more are found. `batch` steps are looked at together."""
+    windows = nearest_windows(slide(frames, Windowing(**model.info["window"]), 1), step_ms)
+    while together := list(islice(windows, batch)):
+        distinct = {window.number: window.frames for window in together}  # where frames are missing several steps have one
+        seen = model.describe(np.stack(list(distinct.values())), least)
+        rows = dict(zip(distinct, map(pool, seen), strict=True))
+        yield from (rows[window.number] for window in together)
+
+
+@dataclass
+class Timed:
+    """Frames that are passed on, and the times (ms) of the first and the last so far."""
+
+    frames: Iterable[Frame]
+    first: int | None = None
+    last: int | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in self.frames:
+            self.first, self.last = frame.time if self.first is None else self.first, frame.time
+            yield frame
+
+    @property
+    def duration_s(self) -> float:
+        return (self.last - self.first) / 1000
+
+
+def write_rows(file: IO[bytes], rows: Iterable[np.ndarray], columns: int) -> int:
+    """Writes a .npy file, float32 [T, columns], of rows that come one by one; returns T."""
+    def write_header() -> None:
+        # numpy leaves space in it for the first number to grow
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (count, columns)})
+
+    count = 0
+    write_header()
+    for row in rows:
+        file.write(row.astype("<f4").tobytes())
+        count += 1
+    file.seek(0)
+    write_header()
+    return count
+
+
+def cut_chunks(steps: int, longest: int, shared: int) -> Iterator[tuple[int, int]]:
+    """First step of each chunk and the one after its last: `longest` steps at most, `shared` of them with the chunk before."""
+    start = 0
+    while start + longest < steps:
+        yield start, start + longest
+        start += longest - shared
+    yield start, steps
