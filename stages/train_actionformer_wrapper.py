@@ -17,10 +17,16 @@ run  python train_actionformer_wrapper.py --config_template thumos_i3d --data_pa
 import argparse
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from thermal_action import InputError
 from thermal_action.files import write_json
 from thermal_action.script import run
+
+if TYPE_CHECKING:
+    import torch
+
+    from thermal_action.localization.data import Data
 
 
 def read_arguments() -> argparse.Namespace:
@@ -37,8 +43,8 @@ def read_arguments() -> argparse.Namespace:
     going = parser.add_mutually_exclusive_group()
     going.add_argument("--resume", type=Path, metavar="CHECKPOINT", help="go on from a last.pt")
     going.add_argument("--eval_only", type=Path, metavar="CHECKPOINT", help="score a checkpoint, do not train")
-    parser.add_argument("--eval_every", type=counted, default=5, help="epochs from one look at the validation split to the next,"
-                        " for losses.json and best.pt only (default: 5)")
+    parser.add_argument("--eval_every", type=counted, default=10, help="epochs from one look at the validation split to the next,"
+                        " for losses.json and best.pt only (default: 10)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--num_workers", type=int, choices=range(65), metavar="N", help="processes that read features; 0: none")
     parser.add_argument("--seed", type=int, choices=range(1 << 32), metavar="SEED", help="(default: the published one)")
@@ -57,20 +63,20 @@ def positive(text: str) -> float:
     return float(text)
 
 
-def settings_of(options: argparse.Namespace, data) -> dict:
+def settings_of(options: argparse.Namespace, found: "Data") -> dict:
     """What the command says and what follows from the data, over the template."""
     said = {
-        "dataset": data.settings | {"max_seq_len": options.max_seq_len},
+        "dataset": found.settings | {"max_seq_len": options.max_seq_len},
         "opt": {"learning_rate": options.learning_rate, "epochs": options.epochs},
         "loader": {"batch_size": options.batch_size, "num_workers": options.num_workers},
-        "test_cfg": {"ext_score_file": data.external_scores} | ({} if data.external_scores else {"multiclass_nms": True}),
+        "test_cfg": {"ext_score_file": found.external_scores} | ({} if found.external_scores else {"multiclass_nms": True}),
     }
     given = {section: {key: value for key, value in keys.items() if value is not None} for section, keys in said.items()}
     return given | ({} if options.seed is None else {"init_rand_seed": options.seed})
 
 
-def learn(options: argparse.Namespace, config: dict, names: dict[int, str], device, growing: bool) -> tuple[dict, int]:
-    """({"ema", "raw"}: models, epochs trained); writes last.pt, best.pt and losses.json as it goes."""
+def learn(options: argparse.Namespace, config: dict, names: dict[int, str], device: "torch.device", growing: bool) -> dict:
+    """{"ema", "raw"}: the models after the last epoch; writes last.pt, losses.json and best.pt as it goes."""
     from thermal_action.localization import engine
 
     folder, epochs = options.output_folder / options.output_name, config["opt"]["epochs"] + config["opt"]["warmup_epochs"]
@@ -83,13 +89,12 @@ def learn(options: argparse.Namespace, config: dict, names: dict[int, str], devi
         if epoch % options.eval_every == 0 or epoch == epochs:
             outcome["mAP"] = engine.score(learner.average.module, config, names).scores["mAP"]
             if outcome["mAP"] > max((each["mAP"] for each in learner.history if "mAP" in each), default=-1):
-                engine.save(folder / "best.pt", {"epoch": epoch, "config": config,
-                                                 "state_dict_ema": learner.average.module.state_dict()})
+                engine.save(folder / "best.pt", learner.averaged(epoch, config))
         learner.history.append(outcome)
         engine.save(folder / "last.pt", learner.state(config))
         write_json(folder / "losses.json", [{"epoch": number, **each} for number, each in enumerate(learner.history, start=1)])
         print(f"epoch {epoch}/{epochs}  " + "  ".join(f"{name} {value:.4g}" for name, value in outcome.items()), flush=True)
-    return {"ema": learner.average.module, "raw": learner.model}, epochs
+    return {"ema": learner.average.module, "raw": learner.model}
 
 
 def main() -> None:
@@ -104,21 +109,19 @@ def main() -> None:
     device = engine.choose_device(options.device)
     folder = options.output_folder / options.output_name
     if options.eval_only:
-        models, epoch = engine.read_models(options.eval_only, config, device)
+        models = engine.read_models(options.eval_only, config, device)
     else:
-        write_json(folder / "config.json", {"config": config, "template": options.config_template, "device": device.type,
-                                            **engine.describe_environment()})
-        models, epoch = learn(options, config, found.names, device, template.own)
+        models = learn(options, config, found.names, device, template.own)
+        write_json(folder / "config.json", {"config": config, "template": options.config_template,
+                                            **engine.describe_environment(device)})
     scorers = {name: engine.score(model, config, found.names) for name, model in models.items()}
-    write_json(folder / "metrics.json", {
-        "template": options.config_template, "epoch": epoch,
-        "labels": f"of {Path(found.external_scores).name}" if found.external_scores else "of the model",
-        **{name: scorer.scores for name, scorer in scorers.items()}})
+    scores = {name: scorer.scores for name, scorer in scorers.items()}
+    labelled = f"of {Path(found.external_scores).name}" if found.external_scores else "of the model"
+    write_json(folder / "metrics.json", {"template": options.config_template, "labels": labelled, **scores})
     write_json(folder / "predictions.json", scorers["ema"].list_predictions())
-    summary = scorers["ema"].scores
-    print(f"{folder}: {len(scorers['ema'].truth.ground_truth)} segments of {len(summary['AP'])} labels; "
-          + ", ".join(f"{name} {100 * value:.2f}" for name, value in summary.items() if name.startswith(("mAP@", "AR@"))))
-    print(f"FINAL_mAP: {100 * summary['mAP']:.2f}")
+    print(f"{folder}: {len(scorers['ema'].truth.ground_truth)} segments of {len(scores['ema']['AP'])} labels; " + ", ".join(
+        f"{name} {100 * value:.2f}" for name, value in scores["ema"].items() if name.startswith(("mAP@", "AR@"))))
+    print(f"FINAL_mAP: {100 * scores['ema']['mAP']:.2f}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from clones import ROOT, Clone, finished_repository, merge
 from tiny import SEVEN_ACTIONS, write_archive
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("PYTORCH_JIT", "0")  # for tests of localization, which turns it off where it comes before torch
 # 20 cases of each property, the same on every run; with HYPOTHESIS_PROFILE=local 1,000 new ones, 10,000 and more of all
 settings.register_profile("ci", max_examples=20, derandomize=True, deadline=None, database=None)
 settings.register_profile("local", max_examples=1_000, deadline=None)

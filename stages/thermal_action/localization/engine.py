@@ -1,6 +1,7 @@
 """Trains and runs ActionFormer, in the package's own steps: what its command line would do, on any device, and resumable."""
 
 import io
+import os
 import random
 from collections import defaultdict
 from contextlib import redirect_stdout
@@ -24,6 +25,8 @@ from thermal_action.files import replacing
 from thermal_action.localization import samples  # noqa: F401  registers the dataset class of our own recordings
 from thermal_action.localization.scores import NOTHING, Scorer
 from thermal_action.training.checkpoints import read_plain
+
+PLACES = {"json_file", "feat_folder", "ext_score_file"}  # settings that may be called otherwise when a run goes on
 
 
 class Average(ModelEma):
@@ -66,6 +69,10 @@ class Learner:
                        "numpy": (kind, numbers.tolist(), *rest)},
         }
 
+    def averaged(self, epoch: int, config: dict) -> dict:
+        """A checkpoint to find segments with, not to go on from."""
+        return {"epoch": epoch, "config": config, "state_dict_ema": self.average.module.state_dict()}
+
     def resume(self, path: Path, config: dict) -> None:
         """Goes on where the run of `path` was. InputError for a checkpoint of other settings, or one that cannot go on."""
         content = read_checkpoint(path)
@@ -81,7 +88,7 @@ class Learner:
         self.history = content["history"]
         drawn = content["random"]
         torch.set_rng_state(drawn["torch"])
-        torch.cuda.set_rng_state_all(drawn["cuda"])
+        torch.cuda.set_rng_state_all(drawn["cuda"][:torch.cuda.device_count()])
         random.setstate(drawn["python"])
         np.random.set_state(drawn["numpy"])
 
@@ -102,15 +109,15 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> No
                          " the data that it was trained on") from None
 
 
-def read_models(path: Path, config: dict, device: torch.device) -> tuple[dict[str, nn.Module], int]:
-    """({"ema", and "raw" where the checkpoint has it}: the models of a checkpoint, epochs that they learned)."""
+def read_models(path: Path, config: dict, device: torch.device) -> dict[str, nn.Module]:
+    """{"ema", and "raw" where the checkpoint has it}: models with the averaged weights, and with those themselves."""
     content = read_checkpoint(path)
     models = {}
     for name, key in (("ema", "state_dict_ema"), ("raw", "state_dict")):
         if key in content:
             models[name] = make_meta_arch(config["model_name"], **config["model"]).to(device)
             load_weights(models[name], content[key], path)
-    return models, content.get("epoch", 0)
+    return models
 
 
 def choose_device(name: str) -> torch.device:
@@ -119,14 +126,15 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def describe_environment() -> dict[str, str | int]:
+def describe_environment(device: torch.device) -> dict[str, str | int]:
     """What decides the last bits of a result, beside the settings."""
-    return {"torch": torch.__version__, "actionformer": version("actionformer"), "threads": torch.get_num_threads()}
+    return {"device": device.type, "torch": torch.__version__, "actionformer": version("actionformer"),
+            "threads": torch.get_num_threads(), "PYTORCH_JIT": os.environ["PYTORCH_JIT"]}
 
 
 def different(one: dict, other: dict, above: str = "") -> str:
     """The first setting that differs, as text; nothing where none does."""
-    for key in one.keys() | other.keys():
+    for key in sorted((one.keys() | other.keys()) - PLACES):
         ours, theirs = other.get(key), one.get(key)
         if isinstance(ours, dict) and isinstance(theirs, dict):
             if found := different(theirs, ours, f"{above}{key}."):

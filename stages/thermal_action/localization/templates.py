@@ -82,13 +82,14 @@ EPIC = {
     "loader": {"batch_size": 2},
 }
 # At 6 frames a second and stride 4 a step is 0.67 s: one crop is 171 s, and what lies within a level's range lasts up to
-# 5, 11, 21, 43 s and longer. 1.3 M weights on features of 512 channels; 35 epochs of 20 recordings: a minute or two on a core.
+# 5, 11, 21, 43 s and longer. 1.5 M weights; 35 epochs of 22 recordings take two minutes on a core. NMS in Python is most of what
+# finding costs: few candidates a level (pre_nms_topk).
 THERMAL = {
     "dataset_name": "thermal", "train_split": ["training"], "val_split": ["validation"],
     "dataset": {"max_seq_len": 256},
     "model": {"backbone_arch": [2, 2, 4], "regression_range": [[0, 4], [4, 8], [8, 16], [16, 32], [32, FAR]],
               "n_mha_win_size": 9, "embd_dim": 128, "fpn_dim": 128, "head_dim": 128},
-    "test_cfg": {"pre_nms_topk": 2000, "max_seg_num": 200, "voting_thresh": 0.7},
+    "test_cfg": {"pre_nms_topk": 500, "max_seg_num": 200, "voting_thresh": 0.7},
     "opt": {"learning_rate": 1e-3, "epochs": 30},
     "loader": {"batch_size": 2, "num_workers": 0},
 }
