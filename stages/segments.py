@@ -107,8 +107,8 @@ def main() -> None:
                           "taxonomy": [{"nodeId": number, "nodeName": label} for label, number in labels.items()]})
     step_s = manifest.stride / manifest.fps
     short = sum(span.seconds < step_s for span in found)
-    print(f"segments: {len(found)} in {len(database)} files; {short} are shorter than a step of {step_s:.3g} s, too short to be"
-          f" learned, and {others} more are of actions that are not in `classes`")
+    print(f"segments: {len(found)} in {len(database)} files; {short} are shorter than a step of {step_s:.3g} s, which is hard to"
+          f" learn, and {others} more are of actions that are not in `classes`")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ LONGER = ("seed", "rooms", "sessions", "recordings", "seconds", "keyframe_interv
 ALARMS, LOCALIZATION = ROOT / "pipelines/alarms", ROOT / "pipelines/localization"
 OTHERWISE = {
     ALARMS: [f"fetch.simulator.{key}" for key in (*LONGER, "visits", "nights", "animals")],
-    LOCALIZATION: [*(f"fetch.simulator.{key}" for key in LONGER), "coco.val_fraction"],
+    LOCALIZATION: [*(f"fetch.simulator.{key}" for key in (*LONGER, "balance")), "coco.val_fraction"],
 }
 # and what of their own stands in a command
 IN_COMMANDS = {ALARMS: {"predict"}, LOCALIZATION: set()}
@@ -165,7 +165,7 @@ def test_every_parameter_has_a_sentence_above_it(folder):
         assert len(uncommented) <= 5, f"params.yaml: nothing is said of {uncommented}"
 
 
-@pytest.mark.parametrize("name", ["fetch", "hdf5", "coco", "validate"])
+@pytest.mark.parametrize("name", ["fetch", "hdf5", "coco", "validate", "segments"])
 def test_data_stages_start_without_torch_or_matplotlib(name):
     code = f"import sys, {name}; print([m for m in ('torch', 'matplotlib', 'scipy', 'dvclive') if m in sys.modules])"
     process = subprocess.run([sys.executable, "-c", code], cwd=STAGES, capture_output=True, text=True, check=True)
