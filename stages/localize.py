@@ -15,15 +15,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 from dvclive import Live
 
+from thermal_action import InputError
 from thermal_action.charts import draw_precision_recall
 from thermal_action.files import code_sha256, file_sha256, fingerprint, read_json, replacing_folder, write_json
 from thermal_action.localization import data, engine, reference, templates
 from thermal_action.localization.pictures import draw_overlaps, draw_time_line
+from thermal_action.localization.samples import TIOU
 from thermal_action.localization.scores import Scorer
 from thermal_action.params import Field, read_params, section
+from thermal_action.records import Count, read_record, record
 from thermal_action.runtime import Runtime
 from thermal_action.scoring.tables import Row, write_rows
 from thermal_action.script import run
@@ -44,6 +46,34 @@ class Localize:
     least_score: Annotated[float, Field(ge=0, lt=1)]
 
 
+@record
+class Columns:
+    name: str
+    count: Count
+
+
+@record
+class Manifest:
+    """Of data/features."""
+
+    fps: Annotated[float, Field(gt=0)]
+    stride: Annotated[int, Field(ge=1)]
+    columns: list[Columns]
+
+    @property
+    def step_s(self) -> float:
+        return self.stride / self.fps
+
+    def find(self, name: str) -> slice:
+        """The columns of that name."""
+        first = 0
+        for columns in self.columns:
+            if columns.name == name:
+                return slice(first, first + columns.count)
+            first += columns.count
+        raise InputError(f"{FEATURES / 'manifest.json'} has no columns {name!r}: run `dvc repro features`")
+
+
 def configure(params: Localize, found: data.Data, template: templates.Template) -> dict:
     chosen = {"init_rand_seed": params.seed, "dataset": found.settings | {"max_seq_len": params.max_seq_len},
               "opt": {"learning_rate": params.lr, "epochs": params.epochs}, "loader": {"batch_size": params.batch_size}}
@@ -56,26 +86,15 @@ def fingerprint_run(config: Mapping, environment: Mapping) -> str:
                         "inputs": {path.name: file_sha256(path) for path in [SEGMENTS, *sorted(FEATURES.glob("*"))]}})
 
 
-def read_probabilities(names: list[str]) -> dict[str, np.ndarray]:
-    """Those of the actions [T, K] in the features of recordings."""
-    columns = read_json(FEATURES / "manifest.json")["columns"]
-    first = 0
-    for column in columns:
-        if column["name"] == "probabilities":
-            break
-        first += column["count"]
-    return {name: data.read_features(FEATURES / f"{name}.npy")[:, first:first + column["count"]] for name in names}
-
-
-def ask_reference(config: dict, names: Mapping[int, str], thresholds: np.ndarray) -> tuple[Scorer, reference.Merging]:
+def ask_reference(config: dict, names: Mapping[int, str], manifest: Manifest) -> tuple[Scorer, reference.Merging]:
     """What thresholds and merging find on the validation side, set by what finds most on the training side."""
     database = read_json(SEGMENTS)["database"]
-    step_s = config["dataset"]["feat_stride"] / next(iter(database.values()))["fps"]
 
     def score(split: str, merging: reference.Merging) -> Scorer:
-        probabilities = read_probabilities([name for name, each in database.items() if each["subset"] == split])
-        scorer = Scorer(str(SEGMENTS), split, thresholds, names)
-        scorer.evaluate(reference.find_all(probabilities, merging, step_s))
+        probabilities = {name: data.read_features(FEATURES / f"{name}.npy")[:, manifest.find("probabilities")]
+                         for name, each in database.items() if each["subset"] == split}
+        scorer = Scorer(str(SEGMENTS), split, TIOU, names)
+        scorer.evaluate(reference.find_all(probabilities, merging, manifest.step_s))
         return scorer
 
     learned = {merging: score(*config["train_split"], merging).scores["mAP"] for merging in reference.MERGINGS}
@@ -112,8 +131,7 @@ def write_curves(folder: Path, history: list[dict[str, float]]) -> None:
             live.next_step()
 
 
-def write_plots(folder: Path, scorers: dict[str, Scorer], found: data.Data, params: Localize) -> None:
-    step_s = found.step_s
+def write_plots(folder: Path, scorers: dict[str, Scorer], step_s: float, params: Localize) -> None:
     true = read_json(SEGMENTS)["database"]
     predictions = scorers["actionformer"].list_predictions()
     write_json(folder / "predictions.json", predictions)
@@ -129,24 +147,25 @@ def write_plots(folder: Path, scorers: dict[str, Scorer], found: data.Data, para
 def main() -> None:
     params, runtime = read_params("localize", Localize), read_params("runtime", Runtime)
     engine.set_threads(runtime.threads)
+    manifest = read_record(FEATURES / "manifest.json", Manifest, "features")
     template = templates.choose_template("thermal")
     found = data.open_data(SEGMENTS, FEATURES, template, training=True)
     config = configure(params, found, template)
     environment = engine.describe_environment(engine.choose_device(runtime.device))
     learner = learn(config, environment, config["opt"]["epochs"] + config["opt"]["warmup_epochs"])
     scorers = {"actionformer": engine.score(learner.average.module, config, found.names)}
-    scorers["thresholds"], merging = ask_reference(config, found.names, scorers["actionformer"].thresholds)
+    scorers["thresholds"], merging = ask_reference(config, found.names, manifest)
     scores = {name: scorer.scores for name, scorer in scorers.items()}
     raw = engine.score(learner.model, config, found.names).scores
     with replacing_folder(METRICS / "localization") as folder:
         write_curves(folder / "training", learner.history)
-        write_plots(folder, scorers, found, params)
+        write_plots(folder, scorers, manifest.step_s, params)
     engine.save(MODEL, learner.averaged(len(learner.history), config))
     write_json(METRICS / "localize.json", {**scores, "raw": {"mAP": raw["mAP"]}, "margin": scores["actionformer"]["mAP"]
                - scores["thresholds"]["mAP"], "merging": asdict(merging)})
-    truth = scorers["actionformer"].truth.ground_truth
-    print(f"localize: {len(truth)} segments of {len(scores['actionformer']['AP'])} actions in {truth['video-id'].nunique()}"
-          f" recordings; mAP {100 * scores['actionformer']['mAP']:.1f} %, the reference's {100 * scores['thresholds']['mAP']:.1f} %")
+    truth, best = scorers["actionformer"].truth.ground_truth, {name: 100 * each["mAP"] for name, each in scores.items()}
+    print(f"localize: {len(truth)} segments of {truth['label'].nunique()} actions in {truth['video-id'].nunique()} recordings;"
+          f" mAP {best['actionformer']:.1f} %, the reference's {best['thresholds']:.1f} %")
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def main() -> None:
     from thermal_action.localization import data, engine, templates  # they import torch and the package
 
     template = templates.choose_template(options.config_template)
-    found = data.open_data(options.data_path, template, training=options.eval_only is None)
+    found = data.open_data(*data.find_places(options.data_path, template), template, training=options.eval_only is None)
     config = templates.build_config(templates.over(template.changes, settings_of(options, found)))
     device = engine.choose_device(options.device)
     folder = options.output_folder / options.output_name

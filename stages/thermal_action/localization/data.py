@@ -1,15 +1,17 @@
 """Features and segments below a data folder: where they lie, and whether they fit each other.
 
-<data_path>/annotations/<name>.json   {"database": {recording: {"subset", "fps", "duration" s, "annotations": [{"segment":
+<data_path>/annotations/<name>.json   (ours: <data_path>/segments.json)
+                                      {"database": {recording: {"subset", "fps", "duration" s, "annotations": [{"segment":
                                       [start, end] s, "label", "label_id"}]}}}, as ActivityNet's; ours names all labels too, in
                                       order of their ids: "labels": [...] or "taxonomy": [{"nodeName"}, ...]
 <data_path>/<features>/<prefix><recording>.npy   float32 [T, C], a row a step (.npz: the array `feats`)
-<data_path>/<features>/features.json  ours only: {"feat_stride": frames from a step to the next, "num_frames": frames a step sees}
+<data_path>/<features>/manifest.json  ours only, of the features stage: {"stride": frames from a step to the next, "num_frames":
+                                      frames a step sees, "fps", ...}
 """
 
 import zipfile
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +21,7 @@ from thermal_action import InputError, shown
 from thermal_action.files import read_json
 from thermal_action.localization.templates import Template
 from thermal_action.params import ActionNames, Field, check_section
-from thermal_action.records import Count, record
+from thermal_action.records import Count, read_record, record
 
 SLACK = 0.1  # share of a recording by which its features may end before or after it
 
@@ -41,7 +43,7 @@ class Recording:
 
 @record
 class Geometry:
-    feat_stride: Annotated[int, Field(ge=1)]
+    stride: Annotated[int, Field(ge=1)]
     num_frames: Annotated[int, Field(ge=1)]
 
 
@@ -54,17 +56,24 @@ class Data:
     external_scores: str | None
 
 
-def open_data(folder: Path, template: Template, *, training: bool) -> Data:
+def find_places(folder: Path, template: Template) -> tuple[Path, Path]:
+    """The annotation file and the folder of features below a data folder; InputError where neither is named as published, nor is
+    the only one.
+    """
+    annotations = folder / template.annotations
+    return (choose(annotations.parent, annotations.name, "*.json", "annotation file", template.external_scores),
+            choose(folder, template.features, "*/", "folder of features", "annotations"))
+
+
+def open_data(path: Path, features: Path, template: Template, *, training: bool) -> Data:
     """Checks the recordings of the validation split and, for `training`, of the training split.
 
     InputError where the package would leave recordings out silently, count them as missed, or fail in the model.
     """
-    path = choose(folder / "annotations", template.annotations, "*.json", "annotation file", template.external_scores)
-    features = choose(folder, template.features, "*/", "folder of features", "annotations")
     settings = template.changes["dataset"]
     if template.own:
-        place = features / "features.json"
-        settings = settings | asdict(check_section(read_json(place), Geometry, str(place)))
+        geometry = read_record(features / "manifest.json", Geometry, "features")
+        settings = settings | {"feat_stride": geometry.stride, "num_frames": geometry.num_frames}
     document = read_json(path)
     if not isinstance(document, dict) or "database" not in document:
         raise InputError(f"{path} has no `database`: it must be an annotation file in ActivityNet's layout")
@@ -193,4 +202,4 @@ def check_length(place: str, recording: Recording, steps: int, stride: int, fram
     covered = ((steps - 1) * stride + frames) / recording.fps
     if abs(covered - recording.duration) > SLACK * recording.duration + 2 * stride / recording.fps:
         raise InputError(f"{place} lasts {recording.duration:g} s, but its {steps} features of every {stride} frames at"
-                         f" {recording.fps:g} a second last {covered:.1f} s: correct `fps`, `duration` or features.json")
+                         f" {recording.fps:g} a second last {covered:.1f} s: correct `fps`, `duration` or manifest.json")

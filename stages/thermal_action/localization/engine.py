@@ -126,6 +126,12 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def set_threads(count: int) -> None:
+    """Of torch on the CPU; 0: one per core."""
+    if count:
+        torch.set_num_threads(count)
+
+
 def describe_environment(device: torch.device) -> dict[str, str | int]:
     """What decides the last bits of a result, beside the settings."""
     return {"device": device.type, "torch": torch.__version__, "actionformer": version("actionformer"),

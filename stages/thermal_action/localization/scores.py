@@ -1,16 +1,18 @@
 """How well segments are found: average precision and recall of the package's evaluator, and average recall of proposals."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 
 import numpy as np
 from actionformer.utils import ANETdetection
-from actionformer.utils.metrics import k_segment_iou
+from actionformer.utils.metrics import k_segment_iou, segment_iou
 from actionformer.utils.postprocessing import results_to_dict
 from pandas import DataFrame
 
 from thermal_action import InputError
+from thermal_action.scoring.classification import precision_recall
+from thermal_action.scoring.tables import Row
 
 PROPOSALS = (1, 5, 10, 50, 100)  # N of AR@N
 NOTHING = {"video-id": [], "t-start": np.empty(0), "t-end": np.empty(0), "label": np.empty(0, int), "score": np.empty(0)}
@@ -48,6 +50,16 @@ class Scorer:
                              for label, place in self.truth.activity_index.items()}
         return mean, average, recall
 
+    def list_precision_recall(self, tiou: float) -> Iterator[Row]:
+        """Points (recall, precision) of each true label, from the most certain prediction on."""
+        found = DataFrame(self.predictions)
+        for label, number in sorted(self.truth.activity_index.items()):
+            truth = self.truth.ground_truth[self.truth.ground_truth["label"] == number]
+            own = found[found["label"] == label].sort_values("score", ascending=False, kind="stable")
+            precision, recall = precision_recall(own["score"].to_numpy(), match(truth, own, tiou), len(truth))
+            for point in np.flatnonzero(np.diff(recall, prepend=0)):
+                yield {"class": self.names[label], "recall": round(recall[point], 6), "precision": round(precision[point], 6)}
+
     def list_predictions(self) -> dict[str, list[dict]]:
         """{recording: [{"label": name, "score", "segment": [start, end] s}]}, from the most certain on."""
         found = results_to_dict(self.predictions)
@@ -55,6 +67,21 @@ class Scorer:
                         "segment": [round(time, 3) for time in each["segment"]]}
                        for each in sorted(actions, key=lambda action: -action["score"])]
                 for name, actions in found.items()}
+
+
+def match(truth: DataFrame, predictions: DataFrame, tiou: float) -> np.ndarray:
+    """bool [n]: which predictions of one label, the most certain first, are true: each takes the segment of its recording that it
+    overlaps most and that none before it took, as in ActivityNet's evaluation.
+    """
+    free = {name: segments[["t-start", "t-end"]].to_numpy().tolist() for name, segments in truth.groupby("video-id")}
+    true = np.zeros(len(predictions), dtype=bool)
+    for number, (name, start, end) in enumerate(predictions[["video-id", "t-start", "t-end"]].itertuples(index=False)):
+        if segments := free.get(name):
+            overlaps = segment_iou(np.array([start, end]), np.array(segments))
+            true[number] = overlaps.max() >= tiou
+            if true[number]:
+                segments.pop(int(overlaps.argmax()))
+    return true
 
 
 def average_recall(truth: DataFrame, predictions: DataFrame, thresholds: np.ndarray, numbers: Sequence[int]) -> dict[int, float]:

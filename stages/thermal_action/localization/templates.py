@@ -19,7 +19,7 @@ OVERLAPPING = [[0, 4], [2, 8], [4, 16], [8, 32], [16, 64], [32, 128], [64, FAR]]
 
 @dataclass(frozen=True)
 class Template:
-    """Settings, and where its data lie below --data_path: annotations/<annotations>, <features>/<prefix><recording><ext>."""
+    """Settings, and where its data lie below --data_path: <annotations>, <features>/<prefix><recording><ext>."""
 
     annotations: str
     features: str
@@ -94,15 +94,15 @@ THERMAL = {
     "loader": {"batch_size": 2, "num_workers": 0},
 }
 TEMPLATES = {
-    "thumos_i3d": Template("thumos14.json", "i3d_features", THUMOS),
-    "anet_tsp": Template("anet1.3_tsp_filtered.json", "tsp_features", ANET, "cuhk_val_simp_share.json"),
-    "anet_i3d": Template("anet1.3_i3d_filtered.json", "i3d_features",
+    "thumos_i3d": Template("annotations/thumos14.json", "i3d_features", THUMOS),
+    "anet_tsp": Template("annotations/anet1.3_tsp_filtered.json", "tsp_features", ANET, "cuhk_val_simp_share.json"),
+    "anet_i3d": Template("annotations/anet1.3_i3d_filtered.json", "i3d_features",
                          over(ANET, {"dataset": {"input_dim": 2048, "default_fps": 25}}), "cuhk_val_simp_share.json"),
-    "ego4d_slowfast": Template("ego4d.json", "slowfast_features", EGO4D),
-    "epic_slowfast_verb": Template("epic_kitchens_100_verb.json", "features", EPIC),
-    "epic_slowfast_noun": Template("epic_kitchens_100_noun.json", "features",
+    "ego4d_slowfast": Template("annotations/ego4d.json", "slowfast_features", EGO4D),
+    "epic_slowfast_verb": Template("annotations/epic_kitchens_100_verb.json", "features", EPIC),
+    "epic_slowfast_noun": Template("annotations/epic_kitchens_100_noun.json", "features",
                                    over(EPIC, {"dataset": {"num_classes": 300}, "train_cfg": {"label_smoothing": 0.1}})),
-    "thermal": Template("thermal.json", "features", THERMAL, own=True),
+    "thermal": Template("segments.json", "features", THERMAL, own=True),
 }
 
 
