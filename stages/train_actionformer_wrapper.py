@@ -46,15 +46,19 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--eval_every", type=counted, default=10, help="epochs from one look at the validation split to the next,"
                         " for losses.json and best.pt only (default: 10)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--num_workers", type=int, choices=range(65), metavar="N", help="processes that read features; 0: none")
-    parser.add_argument("--seed", type=int, choices=range(1 << 32), metavar="SEED", help="(default: the published one)")
+    parser.add_argument("--num_workers", type=natural, help="processes that read features (default: the template's)")
+    parser.add_argument("--seed", type=natural, help="of all random numbers (default: the published one)")
     return parser.parse_args()
 
 
-def counted(text: str) -> int:
-    if int(text) < 1:
+def natural(text: str) -> int:
+    if not 0 <= int(text) < 1 << 32:
         raise ValueError
     return int(text)
+
+
+def counted(text: str) -> int:
+    return natural(text) or natural("none")
 
 
 def positive(text: str) -> float:
