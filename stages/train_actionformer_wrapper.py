@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from thermal_action.localization.data import Data
+    from thermal_action.localization.engine import Learner
 
 
 def read_arguments() -> argparse.Namespace:
@@ -46,15 +47,19 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--eval_every", type=counted, default=10, help="epochs from one look at the validation split to the next,"
                         " for losses.json and best.pt only (default: 10)")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--num_workers", type=int, choices=range(65), metavar="N", help="processes that read features; 0: none")
-    parser.add_argument("--seed", type=int, choices=range(1 << 32), metavar="SEED", help="(default: the published one)")
+    parser.add_argument("--num_workers", type=natural, help="processes that read features (default: the template's)")
+    parser.add_argument("--seed", type=natural, help="of all random numbers (default: the published one)")
     return parser.parse_args()
 
 
-def counted(text: str) -> int:
-    if int(text) < 1:
+def natural(text: str) -> int:
+    if not 0 <= int(text) < 1 << 32:
         raise ValueError
     return int(text)
+
+
+def counted(text: str) -> int:
+    return natural(text) or natural("none")
 
 
 def positive(text: str) -> float:
@@ -75,26 +80,28 @@ def settings_of(options: argparse.Namespace, found: "Data") -> dict:
     return given | ({} if options.seed is None else {"init_rand_seed": options.seed})
 
 
-def learn(options: argparse.Namespace, config: dict, names: dict[int, str], device: "torch.device", growing: bool) -> dict:
-    """{"ema", "raw"}: the models after the last epoch; writes last.pt, losses.json and best.pt as it goes."""
+def learn(options: argparse.Namespace, config: dict, names: dict[int, str], device: "torch.device", growing: bool) -> "Learner":
+    """The network after the last epoch; writes last.pt and losses.json after each, and best.pt."""
     from thermal_action.localization import engine
 
     folder, epochs = options.output_folder / options.output_name, config["opt"]["epochs"] + config["opt"]["warmup_epochs"]
     learner, batches = engine.start(config, device, growing=growing)
+    write_json(folder / "config.json", {"config": config, "template": options.config_template,
+                                        **engine.describe_environment(device)})
     if options.resume:
         learner.resume(options.resume, config)
         print(f"goes on after epoch {len(learner.history)} of {epochs} ({options.resume})")
     while (epoch := len(learner.history) + 1) <= epochs:
         outcome = engine.train_epoch(learner, batches, config["train_cfg"]["clip_grad_l2norm"])
-        if epoch % options.eval_every == 0 or epoch == epochs:
-            outcome["mAP"] = engine.score(learner.average.module, config, names).scores["mAP"]
-            if outcome["mAP"] > max((each["mAP"] for each in learner.history if "mAP" in each), default=-1):
-                engine.save(folder / "best.pt", learner.averaged(epoch, config))
         learner.history.append(outcome)
+        if epoch % options.eval_every == 0 and epoch < epochs:  # the last one is scored at the end
+            mean = engine.score(learner.average.module, config, names).scores["mAP"]
+            learner.keep_best(folder / "best.pt", mean, config)
+            outcome["mAP"] = mean
         engine.save(folder / "last.pt", learner.state(config))
         write_json(folder / "losses.json", [{"epoch": number, **each} for number, each in enumerate(learner.history, start=1)])
         print(f"epoch {epoch}/{epochs}  " + "  ".join(f"{name} {value:.4g}" for name, value in outcome.items()), flush=True)
-    return {"ema": learner.average.module, "raw": learner.model}
+    return learner
 
 
 def main() -> None:
@@ -111,11 +118,12 @@ def main() -> None:
     if options.eval_only:
         models = engine.read_models(options.eval_only, config, device)
     else:
-        models = learn(options, config, found.names, device, template.own)
-        write_json(folder / "config.json", {"config": config, "template": options.config_template,
-                                            **engine.describe_environment(device)})
+        learner = learn(options, config, found.names, device, template.own)
+        models = {"ema": learner.average.module, "raw": learner.model}
     scorers = {name: engine.score(model, config, found.names) for name, model in models.items()}
     scores = {name: scorer.scores for name, scorer in scorers.items()}
+    if not options.eval_only:
+        learner.keep_best(folder / "best.pt", scores["ema"]["mAP"], config)
     labelled = f"of {Path(found.external_scores).name}" if found.external_scores else "of the model"
     write_json(folder / "metrics.json", {"template": options.config_template, "labels": labelled, **scores})
     write_json(folder / "predictions.json", scorers["ema"].list_predictions())

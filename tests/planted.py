@@ -6,16 +6,21 @@ import numpy as np
 
 from thermal_action.files import write_json
 
+# folder of features, annotation file, what stands before a recording's name
+LAYOUTS = {"thermal": ("features", "thermal.json", ""), "thumos": ("i3d_features", "thumos14.json", ""),
+           "anet": ("tsp_features", "anet1.3_tsp_filtered.json", "v_")}
+
 
 def plant(folder: Path, *, layout: str, recordings: dict[str, int], classes: int, steps: int = 128, channels: int = 32,
           empty: int = 0, fps: float = 6.0, stride: int = 4, frames: int = 4, seed: int = 0) -> Path:
     """Writes `recordings` of each subset, the first `empty` of which show nothing, with three to six segments each.
 
-    layout: "thumos" or "thermal". A segment lasts 3 to 12 steps; the same class vectors in all recordings; [T, C] float32.
+    layout: a key of LAYOUTS. A segment lasts 3 to 12 steps; the same class vectors in all recordings; [T, C] float32.
     """
     numbers = np.random.default_rng(seed)
     vectors = numbers.standard_normal((classes, channels)) * 2
-    features = folder / ("i3d_features" if layout == "thumos" else "features")
+    features, annotations, prefix = LAYOUTS[layout]
+    features = folder / features
     features.mkdir(parents=True)
     database, label = {}, 0
     for subset, count in recordings.items():
@@ -29,11 +34,11 @@ def plant(folder: Path, *, layout: str, recordings: dict[str, int], classes: int
                 ends = [(step * stride + 0.5 * (frames - stride)) / fps for step in (first, last)]
                 planted.append({"segment": [max(end, 0.0) for end in ends], "label": f"action {label}", "label_id": label})
                 label, first = (label + 1) % classes, last + int(numbers.integers(6, 20))
-            np.save(features / f"{name}.npy", rows.astype(np.float32))
+            np.save(features / f"{prefix}{name}.npy", rows.astype(np.float32))
             database[name] = {"subset": subset, "fps": fps, "duration": (steps * stride + frames) / fps, "annotations": planted}
     document = {"database": database}
     if layout == "thermal":
         document["labels"] = [f"action {label}" for label in range(classes)]
         write_json(features / "features.json", {"feat_stride": stride, "num_frames": frames})
-    write_json(folder / "annotations" / ("thumos14.json" if layout == "thumos" else "thermal.json"), document)
+    write_json(folder / "annotations" / annotations, document)
     return folder

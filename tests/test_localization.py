@@ -15,12 +15,13 @@ import subprocess
 import sys
 from importlib.metadata import distribution
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
+import train_actionformer_wrapper
 from conftest import ROOT
 from planted import plant
 from thermal_action import InputError
@@ -63,14 +64,14 @@ SPLITS = (["training"], ["validation"])
 
 
 def anet(channels: int, fps: int) -> tuple:
-    return (channels, 16, 16, fps, 1, ".npy", "v_", *SPLITS, 192, True, 0.5, [7, 7, 7, 7, 7, -1], [2, 2, 5], RANGES, 256, 256, 256,
-            True, 1e-3, 10, 16, 200, 0.1, 2.0, 0.0, 2000, 100, 0.75, 0.9, False, 0.001)
+    return (channels, 16, 16, fps, 1, ".npy", "v_", *SPLITS, 192, True, 0.5, [7, 7, 7, 7, 7, -1], [2, 2, 5], RANGES, 256, 256,
+            256, True, 1e-3, 10, 16, 200, 0.1, 2.0, 0.0, 2000, 100, 0.75, 0.9, False, 0.001)
 
 
 def epic(classes: int, smoothing: float) -> tuple:
     return (2304, 16, 32, 30, classes, ".npz", None, *SPLITS, 2304, False, 0.3, 9, [2, 2, 5],
-            [[0, 4], [2, 8], [4, 16], [8, 32], [16, 64], [32, 10000]], 512, 512, 512, False, 1e-4, 16, 2, 250, smoothing, 1.0, 0.0,
-            5000, 2000, 0.4, 0.75, True, 0.05)
+            [[0, 4], [2, 8], [4, 16], [8, 32], [16, 64], [32, 10000]], 512, 512, 512, False, 1e-4, 16, 2, 250, smoothing, 1.0,
+            0.0, 5000, 2000, 0.4, 0.75, True, 0.05)
 
 
 PUBLISHED = {
@@ -217,7 +218,6 @@ def test_average_of_a_short_run_is_as_good_as_its_weights(trained):
     config, names, learner, package = trained
     raw, ours, theirs = (engine.score(model, config, names).scores["mAP"]
                          for model in (learner.model, learner.average.module, package.module))
-    print(raw, ours, theirs)
     assert ours > 0.8 and ours > raw - 0.05 and theirs < 0.3, (raw, ours, theirs)
 
 
@@ -245,3 +245,427 @@ def test_a_recording_of_any_length_is_searched_in_chunks(trained, tmp_path):
             hits += int((overlap[sure & (found["labels"] == action["label_id"])] > 0.5).sum())
         assert 0.9 * len(vectors["annotations"]) <= hits <= 1.1 * len(vectors["annotations"]), hits
     assert len(answer["segments"]) > config["test_cfg"]["max_seg_num"]
+
+
+def overlap(one: list[float], other: list[float]) -> float:
+    inside = max(0.0, min(one[1], other[1]) - max(one[0], other[0]))
+    return inside / (one[1] - one[0] + other[1] - other[0] - inside)
+
+
+def average_precision(truth: list[tuple], found: list[tuple], threshold: float) -> float:
+    """Of rows (recording, segment, score), from the definition: each true segment is met once, precision is interpolated."""
+    met, hits = set(), []
+    for name, segment, _ in sorted(found, key=lambda row: -row[2]):
+        near = [(overlap(segment, each), number) for number, (other, each) in enumerate(truth) if other == name]
+        best = max([pair for pair in near if pair[1] not in met and pair[0] >= threshold], default=None)
+        hits.append(best is not None)
+        met |= {best[1]} if best else set()
+    precision = [sum(hits[:rank]) / rank for rank in range(1, len(hits) + 1)]
+    return sum(max(precision[rank:]) for rank, hit in enumerate(hits) if hit) / len(truth)
+
+
+@pytest.fixture
+def scattered(tmp_path):
+    """(annotation file, predictions) of five classes in six recordings, of which the truth never shows class 1 in one variant."""
+    numbers = np.random.default_rng(3)
+    database, rows = {}, []
+    for recording in range(6):
+        name, truth = f"r{recording}", []
+        for start in np.cumsum(numbers.uniform(4, 9, 12)):
+            segment, label = [float(start), float(start + numbers.uniform(1, 6))], int(numbers.integers(5))
+            truth.append({"segment": segment, "label": f"action {label}", "label_id": label})
+            for _ in range(3):
+                moved = sorted(np.add(segment, numbers.normal(0, 0.7, 2)))
+                rows.append((name, *moved, label if numbers.random() < 0.7 else int(numbers.integers(5)), numbers.random()))
+        database[name] = {"subset": "validation", "duration": 120.0, "annotations": truth}
+    write_json(tmp_path / "truth.json", {"database": database})
+    return tmp_path / "truth.json", as_results(rows)
+
+
+def as_results(rows: list[tuple]) -> dict:
+    """(recording, start, end, label, score) as `valid_one_epoch` passes predictions on."""
+    names, starts, ends, labels, certain = zip(*rows, strict=True)
+    return {"video-id": list(names), "t-start": np.array(starts), "t-end": np.array(ends), "label": np.array(labels),
+            "score": np.array(certain)}
+
+
+NAMES = {label: f"action {label}" for label in range(5)}
+TIOU = np.linspace(0.3, 0.7, 5)
+
+
+def test_average_precision_is_that_of_the_definition(scattered):
+    path, results = scattered
+    scorer = scores.Scorer(str(path), "validation", TIOU, NAMES)
+    scorer.evaluate(results)
+    database = read_json(path)["database"]
+    for label in range(5):
+        truth = [(name, action["segment"]) for name, each in database.items() for action in each["annotations"]
+                 if action["label_id"] == label]
+        found = [(name, [start, end], score) for name, start, end, kind, score in zip(*results.values(), strict=True)
+                 if kind == label]
+        expected = [average_precision(truth, found, threshold) for threshold in TIOU]
+        assert np.abs(scorer.truth.ap[:, label] - expected).max() < 1e-12
+    assert 0.1 < scorer.scores["mAP"] < 0.9
+    assert scorer.scores["mAP"] == pytest.approx(np.mean([scorer.scores[f"mAP@{threshold:.2f}"] for threshold in TIOU]))
+
+
+def test_average_recall_counts_what_the_first_proposals_of_a_recording_meet(scattered):
+    path, results = scattered
+    scorer = scores.Scorer(str(path), "validation", TIOU, NAMES)
+    scorer.evaluate(results)
+    database = read_json(path)["database"]
+    for number in (1, 5, 10, 50, 100):
+        reached = []
+        for name, each in database.items():
+            own = [row for row in zip(*results.values(), strict=True) if row[0] == name]
+            first = sorted(own, key=lambda row: -row[4])[:number]
+            reached += [np.mean([any(overlap(row[1:3], action["segment"]) >= threshold for row in first) for threshold in TIOU])
+                        for action in each["annotations"]]
+        assert scorer.scores[f"AR@{number}"] == pytest.approx(np.mean(reached), abs=1e-12)
+    assert scorer.scores["AR@1"] < scorer.scores["AR@10"] < scorer.scores["AR@100"] < 1
+
+
+def test_predictions_of_a_class_that_the_truth_never_shows_change_nothing(tmp_path):
+    """The package counts them as another class, whose new number is their old one."""
+    rows, database = [], {}
+    for recording in range(4):
+        actions = [{"segment": [10.0 * place, 10.0 * place + 5], "label": f"action {label}", "label_id": label}
+                   for place, label in enumerate((0, 2, 3, 4), start=1)]
+        database[f"r{recording}"] = {"subset": "validation", "annotations": actions}
+        rows += [(f"r{recording}", *action["segment"], action["label_id"], 0.5) for action in actions]
+    write_json(tmp_path / "truth.json", {"database": database})
+    absent = [(f"r{recording}", 60.0 + 6 * place, 65.0 + 6 * place, 1, 0.9) for recording in range(4) for place in range(3)]
+    package = ANETdetection(str(tmp_path / "truth.json"), "validation", TIOU, num_workers=1)
+    assert package.evaluate(as_results(rows + absent), verbose=False)[1] < 0.9
+
+    scorer = scores.Scorer(str(tmp_path / "truth.json"), "validation", TIOU, NAMES)
+    scorer.evaluate(as_results(rows))
+    alone = scorer.scores
+    scorer.evaluate(as_results(rows + absent))
+    assert scorer.scores["mAP"] == alone["mAP"] == 1 and scorer.scores["AP"] == alone["AP"]
+    assert scorer.scores["absent_labels_predicted"] == len(absent) and alone["absent_labels_predicted"] == 0
+    assert "action 1" in {each["label"] for each in scorer.list_predictions()["r0"]}
+
+
+def test_a_network_that_finds_nothing_scores_nothing(thermal):
+    config, names = small("thermal", thermal, test_cfg={"pre_nms_thresh": 1.0})
+    learner, _ = engine.start(config, CPU, growing=True)
+    scorer = engine.score(learner.model, config, names)
+    assert {scorer.scores[name] for name in ("mAP", "mAP@0.30", "AR@100", "recall@5x@0.50")} == {0}
+    assert scorer.list_predictions() == {} and set(scorer.scores["AP"]) == set(names.values())
+
+
+def test_a_bug_in_the_network_is_no_network_that_finds_nothing(thermal, monkeypatch):
+    config, names = small("thermal", thermal)
+    learner, _ = engine.start(config, CPU, growing=True)
+    monkeypatch.setattr(scores.Scorer, "evaluate", lambda *_, **__: (_ for _ in ()).throw(ValueError("a bug")))
+    with pytest.raises(ValueError, match="a bug"):
+        engine.score(learner.model, config, names)
+
+
+def test_recordings_of_our_own_become_samples(thermal):
+    config, _ = small("thermal", thermal)
+    data = ThermalSegments(False, ["training"], **config["dataset"])
+    empty, busy = data[0], data[1]
+    assert empty["segments"].shape == (0, 2) and empty["labels"].shape == (0,) and empty["labels"].dtype == torch.int64
+    assert data.get_attributes()["empty_label_ids"] == []
+    actions = read_json(thermal / "annotations/thermal.json")["database"]["training_001"]["annotations"]
+    # as the network turns steps back into seconds
+    seconds = (busy["segments"] * busy["feat_stride"] + 0.5 * busy["feat_num_frames"]) / busy["fps"]
+    assert torch.allclose(seconds, torch.tensor([action["segment"] for action in actions]), atol=1e-4)
+    features = np.load(thermal / "features/training_001.npy")
+    assert busy["feats"].dtype == torch.float32 and torch.equal(busy["feats"], torch.from_numpy(features.T))
+
+
+def test_a_long_recording_is_learned_from_as_often_as_it_has_parts(thermal, tmp_path):
+    shutil.copytree(thermal, tmp_path / "data")
+    file = tmp_path / "data/features/training_001.npy"
+    np.save(file, np.tile(np.load(file), (3, 1)))
+    change(tmp_path / "data", lambda database: database["training_001"].update(duration=256.0))
+    config, _ = small("thermal", tmp_path / "data")
+    data = ThermalSegments(True, ["training"], **config["dataset"])
+    assert len(data) == 12 and data.drawn.count("training_001") == 3
+    assert all(sample["feats"].shape[1] <= 128 for sample in map(data.__getitem__, range(12)))
+    assert ThermalSegments(False, ["training"], **config["dataset"])[1]["feats"].shape[1] == 384
+
+
+def test_a_class_that_training_never_shows_is_expected_of_nobody(thermal, tmp_path):
+    shutil.copytree(thermal, tmp_path / "data")
+    path = tmp_path / "data/annotations/thermal.json"
+    document = read_json(path)
+    write_json(path, document | {"labels": [*document["labels"], "action 5"]})
+    config, names = small("thermal", tmp_path / "data")
+    learner, _ = engine.start(config, CPU, growing=True)
+    assert config["train_cfg"]["head_empty_cls"] == [5] and len(names) == 6
+    bias = learner.model.cls_head.cls_head.conv.bias
+    assert bias[5] < -13 < -5 < bias[:5].min()
+    write_json(path, {"database": document["database"], "taxonomy": [{"nodeName": name} for name in document["labels"]]})
+    assert open_data(tmp_path / "data", TEMPLATES["thermal"], training=True).names == NAMES
+
+
+def change(folder: Path, how) -> None:
+    path, = (folder / "annotations").glob("*.json")
+    document = read_json(path)
+    how(document["database"])
+    write_json(path, document)
+
+
+def rename(name: str, **values):
+    """A change of a recording's first action."""
+    return lambda folder: change(folder, lambda database: database[name]["annotations"][0].update(values))
+
+
+def on(name: str, **values):
+    """A change of a recording; a key with the value None is removed."""
+    def apply(recording):
+        recording.update(values)
+        for key in [key for key, value in values.items() if value is None]:
+            del recording[key]
+    return lambda folder: change(folder, lambda database: apply(database[name]))
+
+
+def resave(name: str, how):
+    def apply(folder):
+        file, = folder.glob(f"*/{name}.npy")
+        np.save(file, how(np.load(file)))
+    return apply
+
+
+THERMAL = {
+    "no folder": (lambda folder: shutil.rmtree(folder / "annotations"), "/thermal.json does not exist, and .* holds none"),
+    "no features": (lambda folder: shutil.rmtree(folder / "features"), "/features does not exist, and .* holds none"),
+    "two features": (lambda folder: [(folder / name).mkdir() for name in "ab"] and os.rename(folder / "features", folder / "c"),
+                     r"holds 3 of them \(a, b, c\)"),
+    "no geometry": (lambda folder: (folder / "features/features.json").unlink(), "features.json does not exist"),
+    "odd geometry": (lambda folder: write_json(folder / "features/features.json", {"feat_stride": 0, "num_frames": 4}),
+                     "features.json.feat_stride = 0: input should be greater than or equal to 1"),
+    "other stride": (lambda folder: write_json(folder / "features/features.json", {"feat_stride": 8, "num_frames": 4}),
+                     "lasts 86 s, but its 128 features of every 8 frames at 6 a second last 170.0 s: correct `fps`"),
+    "no database": (lambda folder: write_json(folder / "annotations/thermal.json", {"labels": []}), "has no `database`"),
+    "no labels": (lambda folder: write_json(folder / "annotations/thermal.json", {"database": {}}), "thermal.json: labels"),
+    "no subset": (on("training_001", subset=None), "database.training_001.subset is missing: add it"),
+    "no fps": (on("training_001", fps=None), "training_001 has no `fps`"),
+    "no duration": (on("training_001", duration=None), "training_001 has no `duration` in seconds"),
+    "no annotations": (on("training_001", annotations=None), "training_001 has no `annotations`: add them, \\[\\] where nothing"),
+    "no split": (lambda folder: change(folder, lambda database: [each.update(subset="Test") for each in database.values()]),
+                 "no recording has the subset 'validation', only \\['Test'\\]: correct `subset`"),
+    "missing file": (lambda folder: (folder / "features/training_001.npy").unlink(),
+                     "training_001.npy does not exist: 1 of the 14 recordings of .* have no features"),
+    "torn file": (lambda folder: os.truncate(folder / "features/training_001.npy", 500), "training_001.npy holds no features"),
+    "one turned": (resave("training_001", lambda rows: rows[:100].T), "training_001.npy has 100 columns, others 32:"
+                   ".* this one seems to be \\[C, T\\], transpose it"),
+    "whole numbers": (resave("training_001", lambda rows: rows.astype(int)), "training_001.npy holds int64 \\[128, 32\\]"),
+    "flat": (resave("training_001", lambda rows: rows[0]), "training_001.npy holds float32 \\[32\\]"),
+    "other label": (rename("training_001", label="running"), "label 'running' and label_id .: the file's own list calls that id"),
+    "other id": (rename("training_001", label_id=7), "label_id 7: the file's own list calls that id None"),
+    "backwards": (rename("training_001", segment=[5.0, 5.0]), "0 lasts from 5.0 to 5.0 s: it must begin before it ends"),
+    "outside": (rename("training_001", segment=[5.0, 500.0]), "annotation 0 lasts from 5.0 to 500.0 s"),
+    "no end": (rename("training_001", segment=[5.0]), "training_001: segment 0"),
+}
+THUMOS = {
+    "missing file": (lambda folder: (folder / "i3d_features/test_001.npy").unlink(), "test_001.npy does not exist: 1 of the 10"),
+    "holes": (lambda folder: change(folder, lambda database: [
+        action.update(label_id=action["label_id"] * 2) for each in database.values() for action in each["annotations"]]),
+        "'action 4' has the label_id 8, but there are 5 labels: number them from 0 to 4 without holes"),
+    "two ids": (rename("test_001", label_id=4), "give every label one id of its own"),
+    "idle": (on("validation_001", annotations=[]), "validation_001 has no action, and the package cannot learn from that"),
+    "subset": (lambda folder: change(folder, lambda database: [each.update(subset="training") for each in database.values()]),
+              "no recording has the subset 'test', only \\['training'\\]"),
+}
+
+
+@pytest.mark.parametrize("template, case", [*(("thermal", case) for case in THERMAL), *(("thumos_i3d", case) for case in THUMOS)])
+def test_data_that_do_not_fit_are_refused_with_a_sentence(thermal, thumos, tmp_path, template, case):
+    """The package leaves such recordings out without a word, counts them as missed, or fails deep in the network."""
+    shutil.copytree(thermal if template == "thermal" else thumos, tmp_path / "data")
+    spoil, sentence = (THERMAL if template == "thermal" else THUMOS)[case]
+    spoil(tmp_path / "data")
+    with pytest.raises(InputError, match=sentence) as refusal:
+        open_data(tmp_path / "data", TEMPLATES[template], training=True)
+    assert "\n" not in str(refusal.value)
+
+
+def test_features_that_are_all_turned_are_told_from_ones_that_differ(thumos, tmp_path):
+    shutil.copytree(thumos, tmp_path / "data")
+    for length, file in enumerate(sorted((tmp_path / "data/i3d_features").iterdir()), start=90):
+        np.save(file, np.load(file)[:length].T)
+    with pytest.raises(InputError, match="this one seems to be .C, T., transpose it"):
+        open_data(tmp_path / "data", TEMPLATES["thumos_i3d"], training=True)
+
+
+def test_number_that_is_none_is_refused_where_it_is_read(thermal, tmp_path):
+    shutil.copytree(thermal, tmp_path / "data")
+    resave("training_001", lambda rows: np.where(rows == rows.max(), np.nan, rows))(tmp_path / "data")
+    config, _ = small("thermal", tmp_path / "data")
+    with pytest.raises(InputError, match="training_001.npy holds a number that is not finite"):
+        train(config, 1)
+
+
+def test_a_run_goes_on_to_the_same_weights(thermal, tmp_path):
+    config, _ = small("thermal", thermal, opt={"epochs": 3})
+    straight = train(config, 3)
+    first = train(config, 1)
+    engine.save(tmp_path / "last.pt", first.state(config))
+    later, batches = engine.start(config, CPU, growing=True)
+    later.resume(tmp_path / "last.pt", config)
+    assert later.model.loss_normalizer != config["train_cfg"]["init_loss_norm"]
+    for _ in range(2):
+        later.history.append(engine.train_epoch(later, batches, 1.0))
+    assert later.history == straight.history
+    assert same(later.model.state_dict(), straight.model.state_dict())
+    assert same(later.average.module.state_dict(), straight.average.module.state_dict())
+    torch.testing.assert_close(later.optimizer.state_dict()["state"], straight.optimizer.state_dict()["state"], rtol=0, atol=0)
+    assert later.scheduler.state_dict() == straight.scheduler.state_dict()
+    assert later.model.loss_normalizer == straight.model.loss_normalizer and later.average.decay == straight.average.decay
+
+
+def test_checkpoints_that_do_not_fit_are_refused_with_a_sentence(thermal, tmp_path):
+    config, _ = small("thermal", thermal)
+    learner, _ = engine.start(config, CPU, growing=True)
+    path = tmp_path / "last.pt"
+    with pytest.raises(InputError, match="last.pt does not exist: give a checkpoint"):
+        learner.resume(path, config)
+    torch.save([1], path)
+    with pytest.raises(InputError, match="is no checkpoint of ActionFormer"):
+        learner.resume(path, config)
+    learner.keep_best(path, 0.5, config)
+    with pytest.raises(InputError, match="lacks 'history', with which training would go on"):
+        learner.resume(path, config)
+    engine.save(path, learner.state(config))
+    other, _ = small("thermal", thermal, opt={"epochs": 7})
+    other["train_cfg"]["head_empty_cls"] = config["train_cfg"]["head_empty_cls"]
+    with pytest.raises(InputError, match=r"other settings \(opt.epochs 30 there, 7 here\): repeat the command"):
+        learner.resume(path, other)
+    wider, _ = small("thermal", thermal, model={"embd_dim": 48, "fpn_dim": 48})
+    with pytest.raises(InputError, match="last.pt holds weights of another network"):
+        engine.read_models(path, wider, CPU)
+
+
+def test_a_published_checkpoint_is_read(thermal, tmp_path):
+    """Those were saved from within DataParallel, whose name stands before every weight, with the optimizer beside them."""
+    config, names = small("thermal", thermal)
+    learner, _ = engine.start(config, CPU, growing=False)
+    state = learner.state(config)
+    published = {key: state[key] for key in ("epoch", "scheduler", "optimizer")}
+    for key in ("state_dict", "state_dict_ema"):
+        published[key] = {f"module.{name}": tensor for name, tensor in state[key].items()}
+    torch.save(published, tmp_path / "epoch_034.pth.tar")
+    models = engine.read_models(tmp_path / "epoch_034.pth.tar", config, CPU)
+    assert same(models["ema"].state_dict(), learner.average.module.state_dict())
+    assert models.keys() == {"ema", "raw"}
+    assert engine.score(models["raw"], config, names).scores == engine.score(learner.model, config, names).scores
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_activitynet_is_scored_with_classes_of_its_own_or_with_those_given_beside(tmp_path, external):
+    """Published: one class of proposals, which borrow the best two classes of a recording; without those, its own classes."""
+    folder = plant(tmp_path / "data", layout="anet", recordings={"training": 4, "validation": 2}, classes=5, fps=15, stride=16,
+                   frames=16)
+    if external:
+        database = read_json(folder / "annotations/anet1.3_tsp_filtered.json")["database"]
+        given = {name: np.bincount([action["label_id"] for action in each["annotations"]], minlength=5).tolist()
+                 for name, each in database.items()}
+        write_json(folder / "annotations/cuhk_val_simp_share.json", {"results": given})
+    data = open_data(folder, TEMPLATES["anet_tsp"], training=True)
+    options = SimpleNamespace(max_seq_len=None, learning_rate=None, epochs=2, batch_size=None, num_workers=0, seed=7)
+    settings = train_actionformer_wrapper.settings_of(options, data)
+    config = build_config(over(over(over(TEMPLATES["anet_tsp"].changes, {**SMALL, "dataset": {"max_seq_len": 192}}), settings),
+                               {"model": {"n_mha_win_size": [7, 7, -1]}}))
+    assert (config["dataset"]["num_classes"], config["test_cfg"]["multiclass_nms"]) == ((1, False) if external else (5, True))
+    assert config["init_rand_seed"] == 7 and config["opt"]["epochs"] == 2 and config["loader"]["batch_size"] == 16
+    learner = train(config, 1, growing=False)
+    scorer = engine.score(learner.model, config, data.names)
+    assert len(set(scorer.predictions["label"])) > 1
+    assert scorer.thresholds[0] == 0.5 and len(scorer.thresholds) == 10
+
+
+def test_package_is_pure_python_from_the_pinned_source():
+    """Compiled, it would be tied to the torch that it was compiled with, and say nothing when that is another."""
+    locked = (ROOT / "requirements-localize.txt").read_text()
+    for name, version in re.findall(r"^([\w-]+)==([\w.]+)$", (ROOT / "requirements-localize.in").read_text(), re.MULTILINE):
+        assert re.search(rf"^{name}=={re.escape(version)} \\\n    --hash=sha256:", locked, re.MULTILINE), f"{name}: `make lock`"
+        assert distribution(name).version == version
+    assert "Tag: py3-none-any" in distribution("actionformer").read_text("WHEEL")
+    assert not [file for file in distribution("actionformer").files if file.suffix == ".so"]
+
+
+def start_command(folder: Path, *arguments: str) -> subprocess.Popen:
+    """The command in `stages/`, as a user types it: a folder of links, so that what it writes is the test's own."""
+    stages = folder / "stages"
+    stages.mkdir(exist_ok=True)
+    if not (script := stages / "train_actionformer_wrapper.py").exists():
+        script.symlink_to(ROOT / "stages/train_actionformer_wrapper.py")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTORCH_JIT"} | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "train_actionformer_wrapper.py", *arguments], cwd=stages, env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def run_command(folder: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
+    """(stdout, stderr) of the command, which ends with `code`."""
+    process = start_command(folder, *arguments)
+    said, complained = process.communicate()
+    assert process.returncode == code and "Traceback" not in complained, complained
+    return said, complained
+
+
+def test_command_refuses_with_a_sentence(thermal, tmp_path):
+    said, complained = run_command(tmp_path, "--config_template", "thumos", "--data_path", str(thermal), "--output_name", "x",
+                                   code=2)
+    assert said == "" and not (tmp_path / "stages/ckpt").exists()
+    assert complained.startswith("train_actionformer_wrapper.py: --config_template thumos is none of the templates: choose one")
+
+
+def test_command_says_what_it_takes(tmp_path):
+    said, _ = run_command(tmp_path, "--help")
+    assert "--config_template thumos_i3d --data_path ./data/thumos --learning_rate 0.0001" in said
+    for wrong in (["--epochs", "0"], ["--learning_rate", "nan"], ["--seed", "-1"], ["--resume", "a", "--eval_only", "b"]):
+        _, complained = run_command(tmp_path, "--config_template", "x", "--data_path", "x", "--output_name", "x", *wrong, code=2)
+        assert wrong[-2] in complained
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_command_works_as_documented(tmp_path):
+    """On the full network of THUMOS14; one epoch instead of 30."""
+    plant(tmp_path / "stages/data/thumos", layout="thumos", recordings={"validation": 2, "test": 1}, classes=20, frames=16)
+    command = ("--config_template thumos_i3d --data_path ./data/thumos --learning_rate 0.0001 --epochs 1 --batch_size 2"
+               " --output_name my_experiment")
+    said, _ = run_command(tmp_path, *command.split())
+    assert re.fullmatch(r"FINAL_mAP: \d+\.\d\d", said.splitlines()[-1])
+    folder = tmp_path / "stages/ckpt/my_experiment"
+    assert {path.name for path in folder.iterdir()} == {"best.pt", "config.json", "last.pt", "losses.json", "metrics.json",
+                                                        "predictions.json"}
+    config = read_json(folder / "config.json")
+    assert config["PYTORCH_JIT"] == "0" and config["config"]["opt"]["epochs"] == 1 and config["device"] == "cpu"
+    metrics = read_json(folder / "metrics.json")
+    assert {"mAP", "mAP@0.30", "mAP@0.70", "AR@1", "AR@100", "recall@1x@0.50", "recall@5x@0.50", "AP"} <= metrics["ema"].keys()
+    assert metrics["ema"].keys() == metrics["raw"].keys() and len(read_json(folder / "losses.json")) == 6
+    assert said.splitlines()[-1] == f"FINAL_mAP: {100 * metrics['ema']['mAP']:.2f}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path):
+    """In fresh processes, and scored once more from its checkpoint."""
+    plant(tmp_path / "data", layout="thermal", recordings={"training": 4, "validation": 2}, classes=5, empty=1)
+    command = ["--config_template", "thermal", "--data_path", "../data", "--epochs", "2", "--max_seq_len", "100",
+               "--eval_every", "3"]
+    straight, _ = run_command(tmp_path, *command, "--output_name", "straight")
+    process = start_command(tmp_path, *command, "--output_name", "killed")
+    for line in process.stdout:
+        if line.startswith("epoch 4/7"):
+            break
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    resumed, _ = run_command(tmp_path, *command, "--output_name", "killed", "--resume", "ckpt/killed/last.pt")
+    assert re.search(r"^goes on after epoch [45] of 7 ", resumed) and resumed.splitlines()[-1] == straight.splitlines()[-1]
+    scored, _ = run_command(tmp_path, *command, "--output_name", "scored", "--eval_only", "ckpt/straight/last.pt")
+    assert scored.splitlines()[-1] == straight.splitlines()[-1]
+    one, other = tmp_path / "stages/ckpt/straight", tmp_path / "stages/ckpt/killed"
+    for name in ("metrics.json", "predictions.json", "losses.json", "config.json"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    for name in ("metrics.json", "predictions.json"):
+        assert (one / name).read_bytes() == (tmp_path / "stages/ckpt/scored" / name).read_bytes()
+    for name, parts in (("last.pt", ("state_dict", "state_dict_ema")), ("best.pt", ("state_dict_ema",))):
+        first, second = (torch.load(folder / name, weights_only=True) for folder in (one, other))
+        assert first["epoch"] == second["epoch"] and all(same(first[part], second[part]) for part in parts)

@@ -69,9 +69,10 @@ class Learner:
                        "numpy": (kind, numbers.tolist(), *rest)},
         }
 
-    def averaged(self, epoch: int, config: dict) -> dict:
-        """A checkpoint to find segments with, not to go on from."""
-        return {"epoch": epoch, "config": config, "state_dict_ema": self.average.module.state_dict()}
+    def keep_best(self, path: Path, mean: float, config: dict) -> None:
+        """A checkpoint to find segments with, not to go on from, where no earlier epoch has a mAP as high as `mean`."""
+        if mean > max((each["mAP"] for each in self.history if "mAP" in each), default=-1):
+            save(path, {"epoch": len(self.history), "config": config, "state_dict_ema": self.average.module.state_dict()})
 
     def resume(self, path: Path, config: dict) -> None:
         """Goes on where the run of `path` was. InputError for a checkpoint of other settings, or one that cannot go on."""
