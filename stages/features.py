@@ -47,12 +47,10 @@ class Features:
         return int(seconds / self.step_s)
 
 
-def read_features() -> Features:
-    params = read_params("features", Features)
+def check_chunks(params: Features) -> None:
     if params.overlap_s > params.chunk_s / 2:
         raise InputError(f"params.yaml: features.overlap_s {params.overlap_s:g} is more than half of features.chunk_s"
                          f" {params.chunk_s:g}: make it smaller")
-    return params
 
 
 def describe_recording(model: TorchModel, stream: Stream, params: Features, folder: Path) -> dict[str, dict]:
@@ -85,7 +83,8 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("recordings", type=Path)
     options = parser.parse_args()
-    params, runtime = read_features(), read_params("runtime", Runtime)
+    params, runtime = read_params("features", Features), read_params("runtime", Runtime)
+    check_chunks(params)
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     model = open_model(options.model, choose_device(runtime.device), params.weights, params.seed)

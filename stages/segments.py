@@ -7,8 +7,9 @@ out  data/segments.json   database: of each file of features subset (training, v
                           taxonomy: nodeId and nodeName of every action, 0 to K - 1, also of those that never happen
 run  python ../../stages/segments.py   in pipelines/localization
 
-An action is there once at a time, whoever does it (thermal_action/spans.py), and others may be there beside it. A label that only
-one keyframe has lasts no time and is no segment.
+An action is there once at a time, whoever does it (thermal_action/spans.py), and others may be there beside it. Of keyframes: a
+label that a single one has lasts no time and is no segment, and where there are none, as in the frames that fetch brings on both
+sides of them, nothing is taken to happen.
 """
 
 from pathlib import Path

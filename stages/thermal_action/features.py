@@ -35,7 +35,10 @@ Weights = Literal["trained", "random"]
 
 
 def open_model(checkpoint: str | Path, device: torch.device | str, weights: Weights, seed: int) -> TorchModel:
-    """A checkpoint as it is; or, `random`, as before any training, all but its detector, so that both see the same persons."""
+    """A checkpoint as it is; or, `random`, as before any training, all but its detector, so that both see the same persons.
+
+    Random descriptions are a hundredth as large as trained ones, for no normalisation has seen data: standardise them to compare.
+    """
     model = TorchModel(checkpoint, device)
     if weights == "random":
         torch.manual_seed(seed)
