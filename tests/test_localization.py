@@ -485,6 +485,15 @@ def test_data_that_do_not_fit_are_refused_with_a_sentence(thermal, thumos, tmp_p
     assert "\n" not in str(refusal.value)
 
 
+def test_features_that_end_before_every_action_are_refused(tmp_path):
+    folder = plant(tmp_path / "data", layout="anet", recordings={"training": 2, "validation": 2}, classes=5, fps=15, stride=16,
+                   frames=16)
+    resave("v_training_001", lambda rows: rows[:1])(folder)
+    change(folder, lambda database: database["training_001"].update(annotations=[database["training_001"]["annotations"][-1]]))
+    with pytest.raises(InputError, match="training_001: its features end after 1.1 s, before the middle of every action"):
+        open_data(folder, TEMPLATES["anet_tsp"], training=True)
+
+
 def test_features_that_are_all_turned_are_told_from_ones_that_differ(thumos, tmp_path):
     shutil.copytree(thumos, tmp_path / "data")
     for length, file in enumerate(sorted((tmp_path / "data/i3d_features").iterdir()), start=90):

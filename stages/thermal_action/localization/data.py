@@ -80,6 +80,9 @@ def open_data(folder: Path, template: Template, *, training: bool) -> Data:
         for name, recording in used.items():
             check_segments(f"{path}: {name}", recording, names)
             check_length(f"{path}: {name}", recording, shapes[name][0], settings["feat_stride"], settings["num_frames"])
+    if training and template.changes["dataset_name"] == "anet":
+        for name, recording in used.items():
+            check_reach(f"{path}: {name}", recording, shapes[name][0], settings)
     scores = path.with_name(template.external_scores) if template.external_scores else None
     proposals = scores is not None and scores.exists()
     return Data({"json_file": str(path), "feat_folder": str(features), "input_dim": next(iter(shapes.values()))[1],
@@ -194,3 +197,12 @@ def check_length(place: str, recording: Recording, steps: int, stride: int, fram
     if abs(covered - recording.duration) > SLACK * recording.duration + 2 * stride / recording.fps:
         raise InputError(f"{place} lasts {recording.duration:g} s, but its {steps} features of every {stride} frames at"
                          f" {recording.fps:g} a second last {covered:.1f} s: correct `fps`, `duration` or features.json")
+
+
+def check_reach(place: str, recording: Recording, steps: int, settings: dict) -> None:
+    """ActivityNet's dataset class takes no action of which less than half lies within the features, and fails without any."""
+    covered = ((steps - 1) * settings["feat_stride"] + settings["num_frames"]) / settings["default_fps"]
+    segments = [(float(start), float(end)) for start, end in (action.segment for action in recording.annotations)]
+    if segments and not any(min(end, covered) - start >= 0.5 * (end - start) for start, end in segments):
+        raise InputError(f"{place}: its features end after {covered:.1f} s, before the middle of every action: make them again,"
+                         " or take the recording out of the file")
