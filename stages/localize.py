@@ -75,7 +75,10 @@ class Manifest:
 
 
 def configure(params: Localize, found: data.Data, template: templates.Template) -> dict:
-    chosen = {"init_rand_seed": params.seed, "dataset": found.settings | {"max_seq_len": params.max_seq_len},
+    split = template.changes["train_split"]
+    learned = [name for name, each in read_json(SEGMENTS)["database"].items() if each["subset"] in split]
+    columns = data.measure_columns(FEATURES / f"{name}.npy" for name in learned)
+    chosen = {"init_rand_seed": params.seed, "dataset": found.settings | columns | {"max_seq_len": params.max_seq_len},
               "opt": {"learning_rate": params.lr, "epochs": params.epochs}, "loader": {"batch_size": params.batch_size}}
     return templates.build_config(templates.over(template.changes, chosen))
 
@@ -160,7 +163,7 @@ def main() -> None:
     with replacing_folder(METRICS / "localization") as folder:
         write_curves(folder / "training", learner.history)
         write_plots(folder, scorers, manifest.step_s, params)
-    engine.save(MODEL, learner.averaged(len(learner.history), config))
+    engine.save(MODEL, learner.averaged(config) | {"names": list(found.names.values()), "features": asdict(manifest)})
     write_json(METRICS / "localize.json", {**scores, "raw": {"mAP": raw["mAP"]}, "margin": scores["actionformer"]["mAP"]
                - scores["thresholds"]["mAP"], "merging": asdict(merging)})
     truth, best = scorers["actionformer"].truth.ground_truth, {name: 100 * each["mAP"] for name, each in scores.items()}

@@ -59,7 +59,9 @@ def natural(text: str) -> int:
 
 
 def counted(text: str) -> int:
-    return natural(text) or natural("none")
+    if int(text) == 0:
+        raise ValueError
+    return natural(text)
 
 
 def positive(text: str) -> float:

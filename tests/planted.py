@@ -7,8 +7,8 @@ import numpy as np
 from thermal_action.files import write_json
 
 # folder of features, annotation file, what stands before a recording's name
-LAYOUTS = {"thermal": ("features", "thermal.json", ""), "thumos": ("i3d_features", "thumos14.json", ""),
-           "anet": ("tsp_features", "anet1.3_tsp_filtered.json", "v_")}
+LAYOUTS = {"thermal": ("features", "segments.json", ""), "thumos": ("i3d_features", "annotations/thumos14.json", ""),
+           "anet": ("tsp_features", "annotations/anet1.3_tsp_filtered.json", "v_")}
 
 
 def plant(folder: Path, *, layout: str, recordings: dict[str, int], classes: int, steps: int = 128, channels: int = 32,
@@ -38,7 +38,7 @@ def plant(folder: Path, *, layout: str, recordings: dict[str, int], classes: int
             database[name] = {"subset": subset, "fps": fps, "duration": (steps * stride + frames) / fps, "annotations": planted}
     document = {"database": database}
     if layout == "thermal":
-        document["labels"] = [f"action {label}" for label in range(classes)]
-        write_json(features / "features.json", {"feat_stride": stride, "num_frames": frames})
-    write_json(folder / "annotations" / annotations, document)
+        document["taxonomy"] = [{"nodeId": label, "nodeName": f"action {label}"} for label in range(classes)]
+        write_json(features / "manifest.json", {"fps": fps, "stride": stride, "num_frames": frames})
+    write_json(folder / annotations, document)
     return folder

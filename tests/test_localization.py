@@ -33,9 +33,9 @@ from actionformer.datasets import make_data_loader, make_dataset  # noqa: E402
 from actionformer.utils import fix_random_seed, make_optimizer, make_scheduler, train_one_epoch, valid_one_epoch  # noqa: E402
 
 from thermal_action.localization import engine, scores  # noqa: E402
-from thermal_action.localization.data import open_data  # noqa: E402
+from thermal_action.localization.data import Data, find_places, open_data  # noqa: E402
 from thermal_action.localization.samples import ThermalSegments  # noqa: E402
-from thermal_action.localization.templates import TEMPLATES, build_config, choose_template, over  # noqa: E402
+from thermal_action.localization.templates import TEMPLATES, Template, build_config, choose_template, over  # noqa: E402
 
 torch.set_num_threads(1)
 COMMAND = [sys.executable, str(ROOT / "stages/train_actionformer_wrapper.py")]
@@ -114,9 +114,13 @@ def thermal(tmp_path_factory):
                  classes=5, empty=1)
 
 
+def open_folder(folder: Path, template: Template) -> Data:
+    return open_data(*find_places(folder, template), template, training=True)
+
+
 def small(name: str, folder: Path, **changes: dict) -> tuple[dict, dict[int, str]]:
     """A template with a small network, for a planted folder, and the names of its labels."""
-    data = open_data(folder, TEMPLATES[name], training=True)
+    data = open_folder(folder, TEMPLATES[name])
     return build_config(over(over(over(TEMPLATES[name].changes, SMALL), {"dataset": data.settings}), changes)), data.names
 
 
@@ -224,7 +228,7 @@ def test_average_of_a_short_run_is_as_good_as_its_weights(trained):
 def test_a_recording_of_any_length_is_searched_in_chunks(trained, tmp_path):
     config, _, learner, _ = trained
     folder = plant(tmp_path / "long", layout="thermal", recordings={"training": 1, "validation": 1}, classes=5, steps=1000)
-    vectors = read_json(folder / "annotations/thermal.json")["database"]["validation_000"]
+    vectors = read_json(folder / "segments.json")["database"]["validation_000"]
     data, _ = small("thermal", folder)
     video = engine.open_validation(data)[0].dataset[0]
     model = copy.deepcopy(learner.average.module)
@@ -369,7 +373,7 @@ def test_recordings_of_our_own_become_samples(thermal):
     empty, busy = data[0], data[1]
     assert empty["segments"].shape == (0, 2) and empty["labels"].shape == (0,) and empty["labels"].dtype == torch.int64
     assert data.get_attributes()["empty_label_ids"] == []
-    actions = read_json(thermal / "annotations/thermal.json")["database"]["training_001"]["annotations"]
+    actions = read_json(thermal / "segments.json")["database"]["training_001"]["annotations"]
     # as the network turns steps back into seconds
     seconds = (busy["segments"] * busy["feat_stride"] + 0.5 * busy["feat_num_frames"]) / busy["fps"]
     assert torch.allclose(seconds, torch.tensor([action["segment"] for action in actions]), atol=1e-4)
@@ -391,20 +395,18 @@ def test_a_long_recording_is_learned_from_as_often_as_it_has_parts(thermal, tmp_
 
 def test_a_class_that_training_never_shows_is_expected_of_nobody(thermal, tmp_path):
     shutil.copytree(thermal, tmp_path / "data")
-    path = tmp_path / "data/annotations/thermal.json"
+    path = tmp_path / "data/segments.json"
     document = read_json(path)
-    write_json(path, document | {"labels": [*document["labels"], "action 5"]})
+    write_json(path, document | {"taxonomy": [*document["taxonomy"], {"nodeId": 5, "nodeName": "action 5"}]})
     config, names = small("thermal", tmp_path / "data")
     learner, _ = engine.start(config, CPU, growing=True)
     assert config["train_cfg"]["head_empty_cls"] == [5] and len(names) == 6
     bias = learner.model.cls_head.cls_head.conv.bias
     assert bias[5] < -13 < -5 < bias[:5].min()
-    write_json(path, {"database": document["database"], "taxonomy": [{"nodeName": name} for name in document["labels"]]})
-    assert open_data(tmp_path / "data", TEMPLATES["thermal"], training=True).names == NAMES
 
 
 def change(folder: Path, how) -> None:
-    path, = (folder / "annotations").glob("*.json")
+    path, = [*folder.glob("annotations/*.json"), *folder.glob("segments.json")]
     document = read_json(path)
     how(document["database"])
     write_json(path, document)
@@ -432,17 +434,17 @@ def resave(name: str, how):
 
 
 THERMAL = {
-    "no folder": (lambda folder: shutil.rmtree(folder / "annotations"), "/thermal.json does not exist, and .* holds none"),
+    "no segments": (lambda folder: (folder / "segments.json").unlink(), "/segments.json does not exist, and .* holds none"),
     "no features": (lambda folder: shutil.rmtree(folder / "features"), "/features does not exist, and .* holds none"),
     "two features": (lambda folder: [(folder / name).mkdir() for name in "ab"] and os.rename(folder / "features", folder / "c"),
                      r"holds 3 of them \(a, b, c\)"),
-    "no geometry": (lambda folder: (folder / "features/features.json").unlink(), "features.json does not exist"),
-    "odd geometry": (lambda folder: write_json(folder / "features/features.json", {"feat_stride": 0, "num_frames": 4}),
-                     "features.json.feat_stride = 0: input should be greater than or equal to 1"),
-    "other stride": (lambda folder: write_json(folder / "features/features.json", {"feat_stride": 8, "num_frames": 4}),
+    "no geometry": (lambda folder: (folder / "features/manifest.json").unlink(), "manifest.json does not exist"),
+    "odd geometry": (lambda folder: write_json(folder / "features/manifest.json", {"stride": 0, "num_frames": 4}),
+                     "manifest.json: stride = 0: input should be greater than or equal to 1"),
+    "other stride": (lambda folder: write_json(folder / "features/manifest.json", {"stride": 8, "num_frames": 4}),
                      "lasts 86 s, but its 128 features of every 8 frames at 6 a second last 170.0 s: correct `fps`"),
-    "no database": (lambda folder: write_json(folder / "annotations/thermal.json", {"labels": []}), "has no `database`"),
-    "no labels": (lambda folder: write_json(folder / "annotations/thermal.json", {"database": {}}), "thermal.json: labels"),
+    "no database": (lambda folder: write_json(folder / "segments.json", {"taxonomy": []}), "has no `database`"),
+    "no labels": (lambda folder: write_json(folder / "segments.json", {"database": {}}), "segments.json: taxonomy"),
     "no subset": (on("training_001", subset=None), "database.training_001.subset is missing: add it"),
     "no fps": (on("training_001", fps=None), "training_001 has no `fps`"),
     "no duration": (on("training_001", duration=None), "training_001 has no `duration` in seconds"),
@@ -481,8 +483,17 @@ def test_data_that_do_not_fit_are_refused_with_a_sentence(thermal, thumos, tmp_p
     spoil, sentence = (THERMAL if template == "thermal" else THUMOS)[case]
     spoil(tmp_path / "data")
     with pytest.raises(InputError, match=sentence) as refusal:
-        open_data(tmp_path / "data", TEMPLATES[template], training=True)
+        open_folder(tmp_path / "data", TEMPLATES[template])
     assert "\n" not in str(refusal.value)
+
+
+def test_features_that_end_before_every_action_are_refused(tmp_path):
+    folder = plant(tmp_path / "data", layout="anet", recordings={"training": 2, "validation": 2}, classes=5, fps=15, stride=16,
+                   frames=16)
+    resave("v_training_001", lambda rows: rows[:1])(folder)
+    change(folder, lambda database: database["training_001"].update(annotations=[database["training_001"]["annotations"][-1]]))
+    with pytest.raises(InputError, match="training_001: its features end after 1.1 s, before the middle of every action"):
+        open_folder(folder, TEMPLATES["anet_tsp"])
 
 
 def test_features_that_are_all_turned_are_told_from_ones_that_differ(thumos, tmp_path):
@@ -490,7 +501,7 @@ def test_features_that_are_all_turned_are_told_from_ones_that_differ(thumos, tmp
     for length, file in enumerate(sorted((tmp_path / "data/i3d_features").iterdir()), start=90):
         np.save(file, np.load(file)[:length].T)
     with pytest.raises(InputError, match="this one seems to be .C, T., transpose it"):
-        open_data(tmp_path / "data", TEMPLATES["thumos_i3d"], training=True)
+        open_folder(tmp_path / "data", TEMPLATES["thumos_i3d"])
 
 
 def test_number_that_is_none_is_refused_where_it_is_read(thermal, tmp_path):
@@ -566,7 +577,7 @@ def test_activitynet_is_scored_with_classes_of_its_own_or_with_those_given_besid
         given = {name: np.bincount([action["label_id"] for action in each["annotations"]], minlength=5).tolist()
                  for name, each in database.items()}
         write_json(folder / "annotations/cuhk_val_simp_share.json", {"results": given})
-    data = open_data(folder, TEMPLATES["anet_tsp"], training=True)
+    data = open_folder(folder, TEMPLATES["anet_tsp"])
     options = SimpleNamespace(max_seq_len=None, learning_rate=None, epochs=2, batch_size=None, num_workers=0, seed=7)
     settings = train_actionformer_wrapper.settings_of(options, data)
     config = build_config(over(over(over(TEMPLATES["anet_tsp"].changes, {**SMALL, "dataset": {"max_seq_len": 192}}), settings),

@@ -3,7 +3,7 @@
 <data_path>/annotations/<name>.json   (ours: <data_path>/segments.json)
                                       {"database": {recording: {"subset", "fps", "duration" s, "annotations": [{"segment":
                                       [start, end] s, "label", "label_id"}]}}}, as ActivityNet's; ours names all labels too, in
-                                      order of their ids: "labels": [...] or "taxonomy": [{"nodeName"}, ...]
+                                      order of their ids: "taxonomy": [{"nodeName"}, ...]
 <data_path>/<features>/<prefix><recording>.npy   float32 [T, C], a row a step (.npz: the array `feats`)
 <data_path>/<features>/manifest.json  ours only, of the features stage: {"stride": frames from a step to the next, "num_frames":
                                       frames a step sees, "fps", ...}
@@ -11,6 +11,7 @@
 
 import zipfile
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -89,6 +90,9 @@ def open_data(path: Path, features: Path, template: Template, *, training: bool)
         for name, recording in used.items():
             check_segments(f"{path}: {name}", recording, names)
             check_length(f"{path}: {name}", recording, shapes[name][0], settings["feat_stride"], settings["num_frames"])
+    if training and template.changes["dataset_name"] == "anet":
+        for name, recording in used.items():
+            check_reach(f"{path}: {name}", recording, shapes[name][0], settings)
     scores = path.with_name(template.external_scores) if template.external_scores else None
     proposals = scores is not None and scores.exists()
     return Data({"json_file": str(path), "feat_folder": str(features), "input_dim": next(iter(shapes.values()))[1],
@@ -109,10 +113,9 @@ def choose(folder: Path, published: str, pattern: str, kind: str, other: str | N
 
 
 def read_own_labels(path: Path, document: dict) -> dict[int, str]:
-    labels = document.get("labels", document.get("taxonomy"))
-    if isinstance(labels, list):
-        labels = [label.get("nodeName") if isinstance(label, dict) else label for label in labels]
-    return dict(enumerate(check_section(labels, ActionNames, f"{path}: labels")))
+    nodes = document.get("taxonomy")
+    labels = [node.get("nodeName") if isinstance(node, dict) else node for node in nodes] if isinstance(nodes, list) else nodes
+    return dict(enumerate(check_section(labels, ActionNames, f"{path}: taxonomy")))
 
 
 def read_labels(path: Path, database: dict[str, Recording]) -> dict[int, str]:
@@ -186,6 +189,17 @@ def read_features(path: Path) -> np.ndarray:
     return features
 
 
+def measure_columns(paths: Iterable[Path]) -> dict[str, list[float]]:
+    """Mean and standard deviation of each column of features, those that never change with 1: {"mean": [C], "std": [C]}."""
+    count, total, squares = 0, 0.0, 0.0
+    for path in paths:
+        features = read_features(path).astype(np.float64)
+        count, total, squares = count + len(features), total + features.sum(axis=0), squares + np.square(features).sum(axis=0)
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    return {"mean": mean.tolist(), "std": np.where(std > 1e-6, std, 1.0).tolist()}
+
+
 def check_segments(place: str, recording: Recording, names: dict[int, str]) -> None:
     for number, action in enumerate(recording.annotations):
         if names.get(action.label_id) != action.label:
@@ -203,3 +217,12 @@ def check_length(place: str, recording: Recording, steps: int, stride: int, fram
     if abs(covered - recording.duration) > SLACK * recording.duration + 2 * stride / recording.fps:
         raise InputError(f"{place} lasts {recording.duration:g} s, but its {steps} features of every {stride} frames at"
                          f" {recording.fps:g} a second last {covered:.1f} s: correct `fps`, `duration` or manifest.json")
+
+
+def check_reach(place: str, recording: Recording, steps: int, settings: dict) -> None:
+    """ActivityNet's dataset class takes no action of which less than half lies within the features, and fails without any."""
+    covered = ((steps - 1) * settings["feat_stride"] + settings["num_frames"]) / settings["default_fps"]
+    segments = [(float(start), float(end)) for start, end in (action.segment for action in recording.annotations)]
+    if segments and not any(min(end, covered) - start >= 0.5 * (end - start) for start, end in segments):
+        raise InputError(f"{place}: its features end after {covered:.1f} s, before the middle of every action: make them again,"
+                         " or take the recording out of the file")

@@ -69,10 +69,14 @@ class Learner:
                        "numpy": (kind, numbers.tolist(), *rest)},
         }
 
+    def averaged(self, config: dict) -> dict:
+        """What it takes to find segments, but not to go on."""
+        return {"epoch": len(self.history), "config": config, "state_dict_ema": self.average.module.state_dict()}
+
     def keep_best(self, path: Path, mean: float, config: dict) -> None:
-        """A checkpoint to find segments with, not to go on from, where no earlier epoch has a mAP as high as `mean`."""
+        """A checkpoint to find segments with, where no earlier epoch has a mAP as high as `mean`."""
         if mean > max((each["mAP"] for each in self.history if "mAP" in each), default=-1):
-            save(path, {"epoch": len(self.history), "config": config, "state_dict_ema": self.average.module.state_dict()})
+            save(path, self.averaged(config))
 
     def resume(self, path: Path, config: dict) -> None:
         """Goes on where the run of `path` was. InputError for a checkpoint of other settings, or one that cannot go on."""

@@ -22,15 +22,17 @@ class ThermalSegments(Dataset):
     """What the package's classes are for published data, but with recordings in which nothing happens, and labels by list.
 
     In training a recording of more than `max_seq_len` steps counts once for each such part, and each time another part is drawn
-    (`truncate_feats`). The arguments are those of the package's classes; those that mean nothing here are not looked at.
+    (`truncate_feats`). mean, std: [C] of the columns, which become (x - mean) / std. The other arguments are those of the
+    package's classes; those that mean nothing here are not looked at.
     """
 
     def __init__(self, is_training: bool, split: Sequence[str], feat_folder: str, json_file: str, feat_stride: int,
                  num_frames: int, max_seq_len: int, trunc_thresh: float, crop_ratio: Sequence[float] | None, num_classes: int,
-                 file_ext: str, **_: object):
+                 file_ext: str, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,), **_: object):
         self.is_training, self.split, self.json_file = is_training, split, json_file
         self.folder, self.ending = Path(feat_folder), file_ext
         self.feat_stride, self.num_frames, self.max_seq_len = feat_stride, num_frames, max_seq_len
+        self.mean, self.std = np.float32(mean), np.float32(std)
         self.crop = {"trunc_thresh": trunc_thresh, "crop_ratio": crop_ratio}
         self.database = {name: recording for name, recording in read_json(json_file)["database"].items()
                          if recording["subset"].lower() in split}
@@ -59,7 +61,7 @@ class ThermalSegments(Dataset):
         segments = torch.tensor([action["segment"] for action in recording["annotations"]]).reshape(-1, 2)
         offset = 0.5 * self.num_frames / self.feat_stride  # a step's time is the middle of the frames that it sees
         sample = {
-            "video_id": name, "feats": torch.from_numpy(np.ascontiguousarray(features.T)),
+            "video_id": name, "feats": torch.from_numpy(np.ascontiguousarray(((features - self.mean) / self.std).T)),
             "segments": segments * recording["fps"] / self.feat_stride - offset,
             "labels": torch.tensor([action["label_id"] for action in recording["annotations"]], dtype=torch.int64),
             "fps": recording["fps"], "duration": recording["duration"],
