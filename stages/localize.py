@@ -152,7 +152,7 @@ def main() -> None:
     engine.set_threads(runtime.threads)
     manifest = read_record(FEATURES / "manifest.json", Manifest, "features")
     template = templates.choose_template("thermal")
-    found = data.open_data(SEGMENTS, FEATURES, template, training=True)
+    found = data.open_data(SEGMENTS, [FEATURES], template, training=True)
     config = configure(params, found, template)
     environment = engine.describe_environment(engine.choose_device(runtime.device))
     learner = learn(config, environment, config["opt"]["epochs"] + config["opt"]["warmup_epochs"])

@@ -8,6 +8,7 @@ from thermal_action.files import write_json
 
 # folder of features, annotation file, what stands before a recording's name
 LAYOUTS = {"thermal": ("features", "segments.json", ""), "thumos": ("i3d_features", "annotations/thumos14.json", ""),
+           "ego4d": ("omnivore_features", "annotations/ego4d.json", ""),
            "anet": ("tsp_features", "annotations/anet1.3_tsp_filtered.json", "v_")}
 
 

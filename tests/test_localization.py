@@ -46,7 +46,7 @@ COMMON = {
     "opt.type": "AdamW", "opt.weight_decay": 0.05, "opt.schedule_type": "cosine", "opt.warmup": True, "opt.warmup_epochs": 5,
     "train_cfg.clip_grad_l2norm": 1.0, "train_cfg.cls_prior_prob": 0.01, "train_cfg.center_sample": "radius",
     "train_cfg.center_sample_radius": 1.5, "train_cfg.droppath": 0.1, "test_cfg.nms_method": "soft",
-    "test_cfg.pre_nms_thresh": 0.001, "test_cfg.iou_threshold": 0.1, "test_cfg.min_score": 0.001, "model.n_head": 4,
+    "test_cfg.pre_nms_thresh": 0.001, "test_cfg.iou_threshold": 0.1, "test_cfg.min_score": 0.001, 
     "model.backbone_type": "convTransformer", "model.fpn_type": "identity", "init_rand_seed": 1234567891,
     "dataset.crop_ratio": [0.9, 1.0],
 }
@@ -58,36 +58,46 @@ COLUMNS = (
     "model.fpn_dim", "model.head_dim", "model.use_abs_pe", "opt.learning_rate", "opt.epochs", "loader.batch_size",
     "train_cfg.init_loss_norm", "train_cfg.label_smoothing", "train_cfg.loss_weight", "train_cfg.dropout",
     "test_cfg.pre_nms_topk", "test_cfg.max_seg_num", "test_cfg.nms_sigma", "test_cfg.voting_thresh", "test_cfg.multiclass_nms",
-    "test_cfg.duration_thresh",
+    "test_cfg.duration_thresh", "model.max_buffer_len_factor", "model.n_head",
 )
 SPLITS = (["training"], ["validation"])
 
 
 def anet(channels: int, fps: int) -> tuple:
     return (channels, 16, 16, fps, 1, ".npy", "v_", *SPLITS, 192, True, 0.5, [7, 7, 7, 7, 7, -1], [2, 2, 5], RANGES, 256, 256,
-            256, True, 1e-3, 10, 16, 200, 0.1, 2.0, 0.0, 2000, 100, 0.75, 0.9, False, 0.001)
+            256, True, 1e-3, 10, 16, 200, 0.1, 2.0, 0.0, 2000, 100, 0.75, 0.9, False, 0.001, 1.0, 4)
 
 
 def epic(classes: int, smoothing: float) -> tuple:
     return (2304, 16, 32, 30, classes, ".npz", None, *SPLITS, 2304, False, 0.3, 9, [2, 2, 5],
             [[0, 4], [2, 8], [4, 16], [8, 32], [16, 64], [32, 10000]], 512, 512, 512, False, 1e-4, 16, 2, 250, smoothing, 1.0,
-            0.0, 5000, 2000, 0.4, 0.75, True, 0.05)
+            0.0, 5000, 2000, 0.4, 0.75, True, 0.05, 4.0, 4)
+
+
+def ego4d(channels: int, levels: int, width: int, *, frames: int = 32, heads: int = 4) -> tuple:
+    widest = [[64, 256], [128, 10000]] if levels == 7 else [[64, 10000]]
+    ranges = [[0, 4], [2, 8], [4, 16], [8, 32], [16, 64], [32, 128], *widest]
+    return (channels, 16, frames, 30, 110, ".npy", None, *SPLITS, 1024, False, 0.3, 9, [2, 2, levels], ranges, width, width,
+            width, True, 1e-4, 10, 2, 100, 0.0, 1.0, 0.1, 5000, 2000, 0.9, 0.95, True, 0.05, 4.0, heads)
 
 
 PUBLISHED = {
     "thumos_i3d": (2048, 4, 16, None, 20, ".npy", None, ["validation"], ["test"], 2304, False, 0.5, 19, [2, 2, 5], RANGES, 512,
-                   512, 512, False, 1e-4, 30, 2, 100, 0.0, 1.0, 0.0, 2000, 200, 0.5, 0.7, True, 0.05),
+                   512, 512, False, 1e-4, 30, 2, 100, 0.0, 1.0, 0.0, 2000, 200, 0.5, 0.7, True, 0.05, 6.0, 4),
     "anet_tsp": anet(512, 15),
     "anet_i3d": anet(2048, 25),
-    "ego4d_slowfast": (2304, 16, 32, 30, 110, ".npy", None, *SPLITS, 1024, False, 0.3, 9, [2, 2, 6],
-                       [[0, 4], [2, 8], [4, 16], [8, 32], [16, 64], [32, 128], [64, 10000]], 512, 512, 512, True, 1e-4, 10, 2,
-                       100, 0.0, 1.0, 0.1, 5000, 2000, 0.9, 0.95, True, 0.05),
+    "ego4d_slowfast": ego4d(2304, 6, 512),
+    "ego4d_omnivore": ego4d(1536, 7, 512),
+    "ego4d_egovlp": ego4d(256, 7, 384, frames=16),
+    "ego4d_omnivore_egovlp": ego4d(1792, 7, 768, heads=12),
+    "ego4d_slowfast_egovlp": ego4d(2560, 7, 768, heads=12),
     "epic_slowfast_verb": epic(97, 0.0),
     "epic_slowfast_noun": epic(300, 0.1),
 }
 # of models built from the original's files, in millions
 PARAMETERS = {"thumos_i3d": 29.25, "anet_tsp": 6.94, "anet_i3d": 8.12, "ego4d_slowfast": 32.95, "epic_slowfast_verb": 29.76,
-              "epic_slowfast_noun": 30.08}
+              "epic_slowfast_noun": 30.08, "ego4d_omnivore": 34.93, "ego4d_egovlp": 18.68, "ego4d_omnivore_egovlp": 77.16,
+              "ego4d_slowfast_egovlp": 78.93}
 # a network that learns planted classes in seconds
 SMALL = {"dataset": {"max_seq_len": 128},
          "model": {"backbone_arch": [1, 1, 2], "regression_range": [[0, 4], [4, 8], [8, 10000]], "n_mha_win_size": 5,
@@ -494,6 +504,23 @@ def test_features_that_end_before_every_action_are_refused(tmp_path):
     change(folder, lambda database: database["training_001"].update(annotations=[database["training_001"]["annotations"][-1]]))
     with pytest.raises(InputError, match="training_001: its features end after 1.1 s, before the middle of every action"):
         open_folder(folder, TEMPLATES["anet_tsp"])
+
+
+def test_features_of_two_kinds_stand_side_by_side(tmp_path):
+    folder = plant(tmp_path / "data", layout="ego4d", recordings={"training": 2, "validation": 2}, classes=5, fps=30, stride=16,
+                   frames=32)
+    (folder / "egovlp_features").mkdir()
+    for path in (folder / "omnivore_features").iterdir():
+        np.save(folder / "egovlp_features" / path.name, np.load(path)[:, :8])
+    data = open_folder(folder, TEMPLATES["ego4d_omnivore_egovlp"])
+    assert data.settings["input_dim"] == 40
+    config = build_config(over(TEMPLATES["ego4d_omnivore_egovlp"].changes, {"dataset": data.settings}))
+    made = make_dataset("ego4d", True, config["train_split"], **config["dataset"])[0]["feats"]
+    assert made.shape[0] == 40 and torch.equal(made[:8], made[32:])
+    path = folder / "egovlp_features/training_001.npy"
+    np.save(path, np.load(path)[1:])
+    with pytest.raises(InputError, match="egovlp_features has 127 steps of training_001, .*omnivore_features 128: make both"):
+        open_folder(folder, TEMPLATES["ego4d_omnivore_egovlp"])
 
 
 def test_features_that_are_all_turned_are_told_from_ones_that_differ(thumos, tmp_path):

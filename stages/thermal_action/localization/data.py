@@ -11,7 +11,7 @@
 
 import zipfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -57,23 +57,25 @@ class Data:
     external_scores: str | None
 
 
-def find_places(folder: Path, template: Template) -> tuple[Path, Path]:
-    """The annotation file and the folder of features below a data folder; InputError where neither is named as published, nor is
+def find_places(folder: Path, template: Template) -> tuple[Path, list[Path]]:
+    """The annotation file and the folders of features below a data folder; InputError where one is not named as published, nor
     the only one.
     """
     annotations = folder / template.annotations
     return (choose(annotations.parent, annotations.name, "*.json", "annotation file", template.external_scores),
-            choose(folder, template.features, "*/", "folder of features", "annotations"))
+            [choose(folder, name, "*/", "folder of features", "annotations") if len(template.features) == 1 else folder / name
+             for name in template.features])
 
 
-def open_data(path: Path, features: Path, template: Template, *, training: bool) -> Data:
-    """Checks the recordings of the validation split and, for `training`, of the training split.
+def open_data(path: Path, folders: Sequence[Path], template: Template, *, training: bool) -> Data:
+    """Checks the recordings of the validation split and, for `training`, of the training split. Features of several folders stand
+    side by side.
 
     InputError where the package would leave recordings out silently, count them as missed, or fail in the model.
     """
     settings = template.changes["dataset"]
     if template.own:
-        geometry = read_record(features / "manifest.json", Geometry, "features")
+        geometry = read_record(folders[0] / "manifest.json", Geometry, "features")
         settings = settings | {"feat_stride": geometry.stride, "num_frames": geometry.num_frames}
     document = read_json(path)
     if not isinstance(document, dict) or "database" not in document:
@@ -85,7 +87,13 @@ def open_data(path: Path, features: Path, template: Template, *, training: bool)
         for split in template.changes["train_split" if learned else "val_split"]:
             used |= select_split(path, database, split, template, learned=learned)
     prefix, ending = settings.get("file_prefix", ""), settings.get("file_ext", ".npy")
-    shapes = read_shapes({name: features / f"{prefix}{name}{ending}" for name in used}, path)
+    shapes, *others = (read_shapes({name: folder / f"{prefix}{name}{ending}" for name in used}, path) for folder in folders)
+    for other, folder in zip(others, folders[1:], strict=True):
+        for name, (steps, _) in other.items():
+            if steps != shapes[name][0]:
+                raise InputError(f"{folder} has {steps} steps of {name}, {folders[0]} {shapes[name][0]}: make both of the same"
+                                 " windows")
+    widths = [next(iter(each.values()))[1] for each in (shapes, *others)]
     if template.own:
         for name, recording in used.items():
             check_segments(f"{path}: {name}", recording, names)
@@ -95,7 +103,8 @@ def open_data(path: Path, features: Path, template: Template, *, training: bool)
             check_reach(f"{path}: {name}", recording, shapes[name][0], settings)
     scores = path.with_name(template.external_scores) if template.external_scores else None
     proposals = scores is not None and scores.exists()
-    return Data({"json_file": str(path), "feat_folder": str(features), "input_dim": next(iter(shapes.values()))[1],
+    return Data({"json_file": str(path), "feat_folder": str(folders[0]) if len(folders) == 1 else list(map(str, folders)),
+                 "input_dim": sum(widths),
                  "num_classes": 1 if proposals else count_classes(path, names, template),
                  "feat_stride": settings["feat_stride"], "num_frames": settings["num_frames"]},
                 names, str(scores) if proposals else None)
