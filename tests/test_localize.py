@@ -110,8 +110,8 @@ def project(tmp_path):
 
 
 def localize(folder) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-W", "ignore", ROOT / "stages/localize.py"], cwd=folder, capture_output=True, text=True,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    return subprocess.run([sys.executable, "-W", "ignore", ROOT / "stages/localize.py"], cwd=folder, capture_output=True,
+                          text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
 
 @pytest.mark.slow
