@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import h5py
 import numpy as np
 import pytest
 
+from thermal_action.files import read_json
 from thermal_action.raw import PayloadFormat, RawFrame
 from thermal_action.raw_store import RawStore
 
@@ -151,6 +153,22 @@ def test_a_dask_cluster_writes_the_same_recordings(prepared):
         (prepared.folder / "data/raw/frames/D0_S0/000000.jsonl").write_text("no frame\n")
         assert "000000.jsonl, line 1 is no raw frame" in prepared.refusal("hdf5")
     assert "is no Dask scheduler that answers" in prepared.refusal("hdf5")
+
+
+@pytest.mark.slow
+def test_a_dask_cluster_without_the_library_is_one_sentence(prepared, tmp_path):
+    # the documented way to start one has two halves, and who forgets one would get the traceback of another program
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
+               "--scheduler-file", "scheduler.json"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL) as scheduler:
+        try:
+            while not (tmp_path / "scheduler.json").exists():
+                time.sleep(0.1)
+            prepared.set({"runtime": {"dask": read_json(tmp_path / "scheduler.json")["address"]}})
+            assert "its scheduler does not find the library" in prepared.refusal("hdf5")
+        finally:
+            scheduler.kill()
 
 
 @pytest.mark.slow

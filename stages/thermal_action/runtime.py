@@ -6,11 +6,15 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from importlib.util import find_spec
 from multiprocessing import get_context
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from thermal_action import InputError
 from thermal_action.params import Field, section
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @section
@@ -48,9 +52,18 @@ class Runtime:
                              " scheduler`), or set it to null") from None
         try:
             with client, client.get_executor() as pool:
+                self.require_library(client)
                 yield pool
         except KilledWorker as error:
             raise BrokenProcessPool from error
+
+    def require_library(self, client: "Client") -> None:
+        """InputError where a process of the cluster would not know what it is asked to do."""
+        found = {"its scheduler": client.run_on_scheduler(find_spec, __package__), **client.run(find_spec, __package__)}
+        for process, library in found.items():
+            if library is None:
+                raise InputError(f"params.yaml: runtime.dask {self.dask}: {process} does not find the library: start scheduler"
+                                 " and workers here, with PYTHONPATH=stages in their environment")
 
 
 def say_nothing() -> None:
