@@ -1,9 +1,10 @@
 """How time and memory of each stage grow with the number of recordings; as a table in Markdown and a curve.
 
-run  python benchmarks/growth.py [--recordings 10 100 1000] [--stages fetch ...] [--file growth.md] [--picture growth.png]
+run  python benchmarks/growth.py [--recordings 10 100 1000] [--more 10000] [--file growth.md] [--picture growth.png]
 
-Simulated recordings of ten seconds (some 180 frames, 1 MB as they come and as they are kept), two of a room; train learns for one
-epoch. Each stage runs on one core in processes of its own.
+Simulated recordings of ten seconds (some 180 frames, 1 MB as they come and as they are kept), two of a room, more of each of the
+thousand rooms that there can be; train learns for one epoch. Each stage runs on one core in processes of its own. `--more`
+recordings go through the data stages only.
 """
 
 import argparse
@@ -16,13 +17,15 @@ from pathlib import Path
 from workspace import SHORT, Cost, Workspace, describe_machine
 
 EPOCH = {"train.epochs": 1, "train.init.source": "scratch"}
-STAGES = ("fetch", "hdf5", "coco", "validate", "train", "evaluate")
+DATA, LEARNING = ["fetch", "hdf5", "coco", "validate"], ["train", "evaluate"]
 HEADINGS = ("recordings", "frames", "stage", "processor time, s", "clock, s", "ms a recording", "MB")
 
 
-def measure(counts: list[int], stages: list[str], folder: Path) -> Iterator[tuple[int, int, str, Cost]]:
-    for count in counts:
-        workspace = Workspace(folder / str(count), SHORT | EPOCH | {"fetch.simulator.rooms": count // 2})
+def measure(counts: list[int], more: list[int], folder: Path) -> Iterator[tuple[int, int, str, Cost]]:
+    for count, stages in [*((count, DATA + LEARNING) for count in counts), *((count, DATA) for count in more)]:
+        sessions = max(2, count // 1000)
+        size = {"fetch.simulator.rooms": count // sessions, "fetch.simulator.sessions": sessions}
+        workspace = Workspace(folder / str(count), SHORT | EPOCH | size)
         for stage in stages:
             cost = workspace.run_stage(stage)
             frames = json.loads((workspace.folder / "data/raw/query.json").read_text())["frames"]
@@ -30,13 +33,13 @@ def measure(counts: list[int], stages: list[str], folder: Path) -> Iterator[tupl
         shutil.rmtree(workspace.folder)
 
 
-def draw(path: Path, stages: list[str], measured: list[tuple[int, int, str, Cost]]) -> None:
+def draw(path: Path, measured: list[tuple[int, int, str, Cost]]) -> None:
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, (times, memory) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for stage in stages:
+    for stage in DATA + LEARNING:
         counts = [count for count, _, name, _ in measured if name == stage]
         costs = [cost for _, _, name, cost in measured if name == stage]
         times.loglog(counts, [cost.processor_s for cost in costs], "o-", label=stage)
@@ -50,14 +53,14 @@ def draw(path: Path, stages: list[str], measured: list[tuple[int, int, str, Cost
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recordings", type=int, nargs="+", default=[10, 100, 1000])
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="the first ones; all if none is named")
+    parser.add_argument("--more", type=int, nargs="+", default=[], help="of the data stages only")
     parser.add_argument("--file", type=Path, help="file for the table")
     parser.add_argument("--picture", type=Path, help="file for the curve")
     options = parser.parse_args()
     lines, measured = [f"{describe_machine()}\n", f"| {' | '.join(HEADINGS)} |\n|---:|---:|---|---:|---:|---:|---:|"], []
     print("\n".join(lines))
     with tempfile.TemporaryDirectory() as folder:
-        for count, frames, stage, cost in measure(options.recordings, options.stages, Path(folder)):
+        for count, frames, stage, cost in measure(options.recordings, options.more, Path(folder)):
             measured.append((count, frames, stage, cost))
             lines.append(f"| {count:,} | {frames:,} | {stage} | {cost.processor_s:.1f} | {cost.seconds:.1f} |"
                          f" {1000 * cost.processor_s / count:.1f} | {cost.mb:.0f} |")
@@ -65,7 +68,7 @@ def main() -> None:
     if options.file:
         options.file.write_text("\n".join(lines) + "\n")
     if options.picture:
-        draw(options.picture, options.stages, measured)
+        draw(options.picture, measured)
 
 
 if __name__ == "__main__":

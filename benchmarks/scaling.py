@@ -1,9 +1,9 @@
 """What a second process, a cluster and a second rank bring on this machine, and what they cost; as a table in Markdown.
 
-run  python benchmarks/scaling.py [--file scaling.md]       on a quiet machine of two cores; ten minutes
+run  PYTHONPATH=stages python benchmarks/scaling.py [--file scaling.md]       on a quiet machine of two cores; ten minutes
 
-hdf5 on few and on many recordings, so that the start of processes and cluster stands apart from what each recording takes; train
-for an epoch with two threads, or with two ranks of one thread; two trainings one after the other, or side by side.
+hdf5 on few and on many recordings, and train for few and for more epochs, so that what it takes to begin stands apart: in
+processes and on a cluster, with threads and with ranks; two trainings one after the other, or side by side.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from pathlib import Path
 
 from workspace import SHORT, Workspace, describe_machine
 
-FEW, MANY = 20, 400
+FEW, MANY = 20, 400  # recordings
+SHORT_RUN, LONG_RUN = 1, 4  # epochs
 ROUNDS = 3
-EPOCH = {"train.epochs": 1, "train.init.source": "scratch"}
 
 
 @contextmanager
@@ -59,17 +59,21 @@ def measure_hdf5(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def measure_training(folder: Path) -> Iterator[tuple[str, str]]:
-    workspace = Workspace(folder / "training", EPOCH)
-    for stage in ("fetch", "hdf5", "coco"):
+    workspace = Workspace(folder / "training", {"train.init.source": "scratch"})
+    for stage in ("fetch", "hdf5", "coco", "validate"):
         workspace.run_stage(stage)
     for ranks, threads in ((1, 1), (1, 2), (2, 1)):
         workspace.set({"runtime.ranks": ranks, "runtime.threads": threads})
-        yield f"train, an epoch, ranks: {ranks}, threads of each: {threads}", f"{train(workspace):.1f} s"
+        short, long = (train(workspace, epochs) for epochs in (SHORT_RUN, LONG_RUN))
+        each = (long - short) / (LONG_RUN - SHORT_RUN)
+        yield (f"train, {ranks} rank{'s' * (ranks > 1)} of {threads} thread{'s' * (threads > 1)}",
+               f"{long:.1f} s for {LONG_RUN} epochs: {short - SHORT_RUN * each:.1f} s to begin and to end, {each:.1f} s each")
     workspace.set({"runtime.ranks": 1, "runtime.threads": 2})
     in_turn = train(workspace) + train(workspace)
     workspace.set({"runtime.threads": 1})
-    other = Workspace(folder / "other", EPOCH)
-    shutil.copytree(workspace.folder / "data", other.folder / "data")
+    other = Workspace(folder / "other", {"train.init.source": "scratch"})
+    for made in ("data", "metrics"):
+        shutil.copytree(workspace.folder / made, other.folder / made)
     begun = time.perf_counter()
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(train, (workspace, other)))
@@ -77,9 +81,10 @@ def measure_training(folder: Path) -> Iterator[tuple[str, str]]:
     yield "two trainings", f"{in_turn:.1f} s in turn with two threads; {side_by_side:.1f} s side by side with one thread each"
 
 
-def train(workspace: Workspace) -> float:
+def train(workspace: Workspace, epochs: int = LONG_RUN) -> float:
     """Seconds of the clock of a training from nothing."""
-    for made in ("models", "metrics", ".scratch"):
+    workspace.set({"train.epochs": epochs})
+    for made in ("models", "metrics/training", "metrics/augmentation", ".scratch"):
         shutil.rmtree(workspace.folder / made, ignore_errors=True)
     return workspace.run_stage("train").seconds
 
