@@ -74,11 +74,12 @@ def epic(classes: int, smoothing: float) -> tuple:
             0.0, 5000, 2000, 0.4, 0.75, True, 0.05, 4.0, 4)
 
 
-def ego4d(channels: int, levels: int, width: int, *, frames: int = 32, heads: int = 4) -> tuple:
+def ego4d(channels: int | list[int], levels: int, width: int, *, frames: int = 32, heads: int = 4,
+          embedded: list[int] | None = None) -> tuple:
     widest = [[64, 256], [128, 10000]] if levels == 7 else [[64, 10000]]
     ranges = [[0, 4], [2, 8], [4, 16], [8, 32], [16, 64], [32, 128], *widest]
-    return (channels, 16, frames, 30, 110, ".npy", None, *SPLITS, 1024, False, 0.3, 9, [2, 2, levels], ranges, width, width,
-            width, True, 1e-4, 10, 2, 100, 0.0, 1.0, 0.1, 5000, 2000, 0.9, 0.95, True, 0.05, 4.0, heads)
+    return (channels, 16, frames, 30, 110, ".npy", None, *SPLITS, 1024, False, 0.3, 9, [2, 2, levels], ranges,
+            embedded or width, width, width, True, 1e-4, 10, 2, 100, 0.0, 1.0, 0.1, 5000, 2000, 0.9, 0.95, True, 0.05, 4.0, heads)
 
 
 PUBLISHED = {
@@ -91,13 +92,14 @@ PUBLISHED = {
     "ego4d_egovlp": ego4d(256, 7, 384, frames=16),
     "ego4d_omnivore_egovlp": ego4d(1792, 7, 768, heads=12),
     "ego4d_slowfast_egovlp": ego4d(2560, 7, 768, heads=12),
+    "ego4d_slowfast_omnivore_egovlp": ego4d([2304, 1536, 256], 7, 1024, heads=16, embedded=[256, 384, 384]),
     "epic_slowfast_verb": epic(97, 0.0),
     "epic_slowfast_noun": epic(300, 0.1),
 }
 # of models built from the original's files, in millions
 PARAMETERS = {"thumos_i3d": 29.25, "anet_tsp": 6.94, "anet_i3d": 8.12, "ego4d_slowfast": 32.95, "epic_slowfast_verb": 29.76,
               "epic_slowfast_noun": 30.08, "ego4d_omnivore": 34.93, "ego4d_egovlp": 18.68, "ego4d_omnivore_egovlp": 77.16,
-              "ego4d_slowfast_egovlp": 78.93}
+              "ego4d_slowfast_egovlp": 78.93, "ego4d_slowfast_omnivore_egovlp": 134.05}
 # a network that learns planted classes in seconds
 SMALL = {"dataset": {"max_seq_len": 128},
          "model": {"backbone_arch": [1, 1, 2], "regression_range": [[0, 4], [4, 8], [8, 10000]], "n_mha_win_size": 5,
@@ -517,6 +519,10 @@ def test_features_of_two_kinds_stand_side_by_side(tmp_path):
     config = build_config(over(TEMPLATES["ego4d_omnivore_egovlp"].changes, {"dataset": data.settings}))
     made = make_dataset("ego4d", True, config["train_split"], **config["dataset"])[0]["feats"]
     assert made.shape[0] == 40 and torch.equal(made[:8], made[32:])
+    shutil.copytree(folder / "omnivore_features", folder / "slowfast_features")
+    config, _ = small("ego4d_slowfast_omnivore_egovlp", folder, model={"embd_dim": [16, 8, 8]})  # a projection for each kind
+    assert config["model"]["input_dim"] == [32, 32, 8]
+    assert train(config, 1).history[0]["final_loss"] > 0
     path = folder / "egovlp_features/training_001.npy"
     np.save(path, np.load(path)[1:])
     with pytest.raises(InputError, match="egovlp_features has 127 steps of training_001, .*omnivore_features 128: make both"):

@@ -104,7 +104,7 @@ def open_data(path: Path, folders: Sequence[Path], template: Template, *, traini
     scores = path.with_name(template.external_scores) if template.external_scores else None
     proposals = scores is not None and scores.exists()
     return Data({"json_file": str(path), "feat_folder": str(folders[0]) if len(folders) == 1 else list(map(str, folders)),
-                 "input_dim": sum(widths),
+                 "input_dim": widths if isinstance(settings.get("input_dim"), list) else sum(widths),
                  "num_classes": 1 if proposals else count_classes(path, names, template),
                  "feat_stride": settings["feat_stride"], "num_frames": settings["num_frames"]},
                 names, str(scores) if proposals else None)

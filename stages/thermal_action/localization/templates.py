@@ -1,9 +1,7 @@
 """Settings of ActionFormer: those published for its benchmarks, and our own for thermal recordings.
 
 Source of the published ones: configs/*.yaml of happyharrycn/actionformer_release at 61ea7eb, as differences to the package's
-`DEFAULTS`. A step is one feature; regression ranges, window sizes and max_seq_len count steps. Left out is
-ego4d_slowfast_omnivore_egovlp: the version of its file that could be read builds a network of 121.70 M weights, the published one
-has 134.05 M.
+`DEFAULTS`. A step is one feature; regression ranges, window sizes and max_seq_len count steps.
 """
 
 import math
@@ -122,6 +120,11 @@ TEMPLATES = {
                                       fused(1792)),
     "ego4d_slowfast_egovlp": Template("annotations/ego4d.json", ("slowfast_features", "egovlp_features"),
                                       fused(2560)),
+    # each kind of features has a projection of its own
+    "ego4d_slowfast_omnivore_egovlp": Template(
+        "annotations/ego4d.json", ("slowfast_features", "omnivore_features", "egovlp_features"),
+        over(DEEPER, {"dataset": {"input_dim": [2304, 1536, 256]},
+                      "model": {"n_head": 16, "embd_dim": [256, 384, 384], "fpn_dim": 1024, "head_dim": 1024}})),
     "epic_slowfast_verb": Template("annotations/epic_kitchens_100_verb.json", ("features",), EPIC),
     "epic_slowfast_noun": Template("annotations/epic_kitchens_100_noun.json", ("features",),
                                    over(EPIC, {"dataset": {"num_classes": 300}, "train_cfg": {"label_smoothing": 0.1}})),
