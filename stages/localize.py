@@ -20,7 +20,7 @@ from dvclive import Live
 from thermal_action import InputError
 from thermal_action.charts import draw_precision_recall
 from thermal_action.files import code_sha256, file_sha256, fingerprint, read_json, replacing_folder, write_json
-from thermal_action.localization import data, engine, reference, templates
+from thermal_action.localization import checkpoints, data, engine, inference, reference, templates
 from thermal_action.localization.pictures import draw_overlaps, draw_time_line
 from thermal_action.localization.samples import TIOU
 from thermal_action.localization.scores import Scorer
@@ -119,7 +119,7 @@ def learn(config: dict, environment: dict, epochs: int) -> engine.Learner:
         learner.resume(unfinished, config)
     while (epoch := len(learner.history) + 1) <= epochs:
         learner.history.append(engine.train_epoch(learner, batches, config["train_cfg"]["clip_grad_l2norm"]))
-        engine.save(unfinished, learner.state(config))
+        checkpoints.save(unfinished, learner.state(config))
         print(f"epoch {epoch}/{epochs}  " + "  ".join(f"{name} {value:.4g}" for name, value in learner.history[-1].items()),
               flush=True)
     unfinished.unlink(missing_ok=True)
@@ -156,14 +156,14 @@ def main() -> None:
     config = configure(params, found, template)
     environment = engine.describe_environment(engine.choose_device(runtime.device))
     learner = learn(config, environment, config["opt"]["epochs"] + config["opt"]["warmup_epochs"])
-    scorers = {"actionformer": engine.score(learner.average.module, config, found.names)}
+    scorers = {"actionformer": inference.score(learner.average.module, config, found.names)}
     scorers["thresholds"], merging = ask_reference(config, found.names, manifest)
     scores = {name: scorer.scores for name, scorer in scorers.items()}
-    raw = engine.score(learner.model, config, found.names).scores
+    raw = inference.score(learner.model, config, found.names).scores
     with replacing_folder(METRICS / "localization") as folder:
         write_curves(folder / "training", learner.history)
         write_plots(folder, scorers, manifest.step_s, params)
-    engine.save(MODEL, learner.averaged(config) | {"names": list(found.names.values()), "features": asdict(manifest)})
+    checkpoints.save(MODEL, learner.averaged(config) | {"names": list(found.names.values()), "features": asdict(manifest)})
     write_json(METRICS / "localize.json", {**scores, "raw": {"mAP": raw["mAP"]}, "margin": scores["actionformer"]["mAP"]
                - scores["thresholds"]["mAP"], "merging": asdict(merging)})
     truth, best = scorers["actionformer"].truth.ground_truth, {name: 100 * each["mAP"] for name, each in scores.items()}
