@@ -15,12 +15,11 @@ run  python train_actionformer_wrapper.py --config_template thumos_i3d --data_pa
 """
 
 import argparse
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thermal_action import InputError
 from thermal_action.files import write_json
+from thermal_action.localization import require_package
 from thermal_action.script import run
 
 if TYPE_CHECKING:
@@ -108,8 +107,7 @@ def learn(options: argparse.Namespace, config: dict, names: dict[int, str], devi
 
 def main() -> None:
     options = read_arguments()
-    if find_spec("actionformer") is None:
-        raise InputError("the package actionformer is not installed: run `make localize`")
+    require_package()
     from thermal_action.localization import checkpoints, data, engine, inference, templates  # they import torch and the package
 
     template = templates.choose_template(options.config_template)

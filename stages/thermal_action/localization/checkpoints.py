@@ -1,5 +1,6 @@
 """Checkpoints of ActionFormer: those of the stage localize, of train_actionformer_wrapper.py, and published ones."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -8,15 +9,42 @@ from torch import Tensor, nn
 
 from thermal_action import InputError, shown
 from thermal_action.files import replacing
-from thermal_action.training.checkpoints import read_plain
+from thermal_action.localization.data import Manifest
+from thermal_action.params import check_section
+from thermal_action.training.checkpoints import check_whole, read_plain
 
+LOCALIZE = "run `dvc repro localize` in pipelines/localization, or `dvc pull`"
 PLACES = {"json_file", "feat_folder", "ext_score_file"}  # settings that may be called otherwise when a run goes on
 
 
-def read_checkpoint(path: Path) -> dict:
-    content = read_plain(path, name=str(path), remedy="give a checkpoint of train_actionformer_wrapper.py or a published one")
+@dataclass(frozen=True)
+class Localizer:
+    """What models/localizer.pt holds: all that it takes to find segments in a recording, but for the model of its features."""
+
+    model: nn.Module
+    config: dict
+    names: list[str]  # of the labels, in order of their ids
+    features: Manifest
+
+
+def read_localizer(path: Path, device: torch.device) -> Localizer:
+    """InputError for a file that is damaged, or that the stage localize did not write."""
+    content = read_checkpoint(path, LOCALIZE)
+    check_whole(path, LOCALIZE)
+    try:
+        features = check_section(content.get("features"), Manifest, "features")
+    except InputError as reason:
+        raise InputError(f"{path} does not say how its features are made ({reason}): {LOCALIZE}") from None
+    config = content["config"]
+    model = make_meta_arch(config["model_name"], **config["model"]).to(device).eval()
+    load_weights(model, content["state_dict_ema"], path)
+    return Localizer(model, config, content["names"], features)
+
+
+def read_checkpoint(path: Path, remedy: str = "give a checkpoint of train_actionformer_wrapper.py or a published one") -> dict:
+    content = read_plain(path, name=str(path), remedy=remedy)
     if not isinstance(content, dict) or "state_dict_ema" not in content:
-        raise InputError(f"{path} is no checkpoint of ActionFormer: it has no `state_dict_ema`")
+        raise InputError(f"{path} is no checkpoint of ActionFormer, it has no `state_dict_ema`: {remedy}")
     return content
 
 

@@ -11,8 +11,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from thermal_action.localization import samples  # noqa: F401  registers the dataset class of our own recordings
-from thermal_action.localization.scores import NOTHING, Scorer
+from thermal_action.localization.checkpoints import Localizer
+from thermal_action.localization.samples import as_sample  # its module registers the dataset class of our own recordings
+from thermal_action.localization.scores import Scorer
+from thermal_action.localization.segments import Segment, to_results
 
 
 class AnyLength:
@@ -54,6 +56,18 @@ class AnyLength:
         return {"video_id": video["video_id"]} | {name: torch.cat(values) for name, values in parts.items()}
 
 
+@torch.no_grad()
+def find(localizer: Localizer, features: np.ndarray, duration_s: float, start_s: float = 0.0) -> list[Segment]:
+    """Segments in s, the most certain first, in features [T, C] of `duration_s` seconds, which begin `start_s` after the first
+    frame of their recording.
+    """
+    sample = as_sample("", features, fps=localizer.features.fps, duration=duration_s, **localizer.config["dataset"])
+    answer = AnyLength(localizer.model).localise(sample)
+    found = (Segment(start + start_s, end + start_s, label, score) for (start, end), label, score in
+             zip(*(answer[part].tolist() for part in ("segments", "labels", "scores")), strict=True))
+    return sorted(found, key=lambda segment: -segment.score)
+
+
 def open_validation(config: dict) -> tuple[DataLoader, np.ndarray]:
     """The validation recordings, and the thresholds of overlap (tIoU) that their benchmark scores at."""
     data = make_dataset(config["dataset_name"], False, config["val_split"], **config["dataset"])
@@ -75,5 +89,5 @@ def score(model: nn.Module, config: dict, names: dict[int, str]) -> Scorer:
     except (RuntimeError, ValueError):  # it joins the segments of all recordings, and cannot join none
         if whole.found:
             raise
-        scorer.evaluate(NOTHING)
+        scorer.evaluate(to_results({}))
     return scorer
