@@ -89,7 +89,8 @@ def main() -> None:
         torch.set_num_threads(runtime.threads)
     model = open_model(options.model, choose_device(runtime.device), params.weights, params.seed)
     shape, columns = model.info["model"], count_columns(model)
-    about = {"sha256": file_sha256(options.model), "name": shape["name"], "head": shape["head"], "weights": params.weights}
+    about = {"sha256": file_sha256(options.model), "name": shape["name"], "head": shape["head"], "weights": params.weights,
+             "seed": params.seed, "score": params.score}
     entries: dict[str, dict] = {}
     with replacing_folder(FEATURES) as folder:
         for stream in open_streams(options.recordings, tuple(model.info["frame_size"])):

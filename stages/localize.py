@@ -17,15 +17,14 @@ from typing import Annotated
 
 from dvclive import Live
 
-from thermal_action import InputError
 from thermal_action.charts import draw_precision_recall
 from thermal_action.files import code_sha256, file_sha256, fingerprint, read_json, replacing_folder, write_json
-from thermal_action.localization import data, engine, reference, templates
+from thermal_action.localization import checkpoints, data, engine, inference, reference, templates
 from thermal_action.localization.pictures import draw_overlaps, draw_time_line
 from thermal_action.localization.samples import TIOU
 from thermal_action.localization.scores import Scorer
 from thermal_action.params import Field, read_params, section
-from thermal_action.records import Count, read_record, record
+from thermal_action.records import read_record
 from thermal_action.runtime import Runtime
 from thermal_action.scoring.tables import Row, write_rows
 from thermal_action.script import run
@@ -46,34 +45,6 @@ class Localize:
     least_score: Annotated[float, Field(ge=0, lt=1)]
 
 
-@record
-class Columns:
-    name: str
-    count: Count
-
-
-@record
-class Manifest:
-    """Of data/features."""
-
-    fps: Annotated[float, Field(gt=0)]
-    stride: Annotated[int, Field(ge=1)]
-    columns: list[Columns]
-
-    @property
-    def step_s(self) -> float:
-        return self.stride / self.fps
-
-    def find(self, name: str) -> slice:
-        """The columns of that name."""
-        first = 0
-        for columns in self.columns:
-            if columns.name == name:
-                return slice(first, first + columns.count)
-            first += columns.count
-        raise InputError(f"{FEATURES / 'manifest.json'} has no columns {name!r}: run `dvc repro features`")
-
-
 def configure(params: Localize, found: data.Data, template: templates.Template) -> dict:
     split = template.changes["train_split"]
     learned = [name for name, each in read_json(SEGMENTS)["database"].items() if each["subset"] in split]
@@ -89,7 +60,7 @@ def fingerprint_run(config: Mapping, environment: Mapping) -> str:
                         "inputs": {path.name: file_sha256(path) for path in [SEGMENTS, *sorted(FEATURES.glob("*"))]}})
 
 
-def ask_reference(config: dict, names: Mapping[int, str], manifest: Manifest) -> tuple[Scorer, reference.Merging]:
+def ask_reference(config: dict, names: Mapping[int, str], manifest: data.Manifest) -> tuple[Scorer, reference.Merging]:
     """What thresholds and merging find on the validation side, set by what finds most on the training side."""
     database = read_json(SEGMENTS)["database"]
 
@@ -119,7 +90,7 @@ def learn(config: dict, environment: dict, epochs: int) -> engine.Learner:
         learner.resume(unfinished, config)
     while (epoch := len(learner.history) + 1) <= epochs:
         learner.history.append(engine.train_epoch(learner, batches, config["train_cfg"]["clip_grad_l2norm"]))
-        engine.save(unfinished, learner.state(config))
+        checkpoints.save(unfinished, learner.state(config))
         print(f"epoch {epoch}/{epochs}  " + "  ".join(f"{name} {value:.4g}" for name, value in learner.history[-1].items()),
               flush=True)
     unfinished.unlink(missing_ok=True)
@@ -150,20 +121,20 @@ def write_plots(folder: Path, scorers: dict[str, Scorer], step_s: float, params:
 def main() -> None:
     params, runtime = read_params("localize", Localize), read_params("runtime", Runtime)
     engine.set_threads(runtime.threads)
-    manifest = read_record(FEATURES / "manifest.json", Manifest, "features")
+    manifest = read_record(FEATURES / "manifest.json", data.Manifest, "features")
     template = templates.choose_template("thermal")
     found = data.open_data(SEGMENTS, [FEATURES], template, training=True)
     config = configure(params, found, template)
     environment = engine.describe_environment(engine.choose_device(runtime.device))
     learner = learn(config, environment, config["opt"]["epochs"] + config["opt"]["warmup_epochs"])
-    scorers = {"actionformer": engine.score(learner.average.module, config, found.names)}
+    scorers = {"actionformer": inference.score(learner.average.module, config, found.names)}
     scorers["thresholds"], merging = ask_reference(config, found.names, manifest)
     scores = {name: scorer.scores for name, scorer in scorers.items()}
-    raw = engine.score(learner.model, config, found.names).scores
+    raw = inference.score(learner.model, config, found.names).scores
     with replacing_folder(METRICS / "localization") as folder:
         write_curves(folder / "training", learner.history)
         write_plots(folder, scorers, manifest.step_s, params)
-    engine.save(MODEL, learner.averaged(config) | {"names": list(found.names.values()), "features": asdict(manifest)})
+    checkpoints.save(MODEL, learner.averaged(config) | {"names": list(found.names.values()), "features": asdict(manifest)})
     write_json(METRICS / "localize.json", {**scores, "raw": {"mAP": raw["mAP"]}, "margin": scores["actionformer"]["mAP"]
                - scores["thresholds"]["mAP"], "merging": asdict(merging)})
     truth, best = scorers["actionformer"].truth.ground_truth, {name: 100 * each["mAP"] for name, each in scores.items()}

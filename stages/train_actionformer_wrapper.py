@@ -15,12 +15,11 @@ run  python train_actionformer_wrapper.py --config_template thumos_i3d --data_pa
 """
 
 import argparse
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from thermal_action import InputError
 from thermal_action.files import write_json
+from thermal_action.localization import require_package
 from thermal_action.script import run
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def settings_of(options: argparse.Namespace, found: "Data") -> dict:
 
 def learn(options: argparse.Namespace, config: dict, names: dict[int, str], device: "torch.device", growing: bool) -> "Learner":
     """The network after the last epoch; writes last.pt and losses.json after each, and best.pt."""
-    from thermal_action.localization import engine
+    from thermal_action.localization import checkpoints, engine, inference
 
     folder, epochs = options.output_folder / options.output_name, config["opt"]["epochs"] + config["opt"]["warmup_epochs"]
     learner, batches = engine.start(config, device, growing=growing)
@@ -97,10 +96,10 @@ def learn(options: argparse.Namespace, config: dict, names: dict[int, str], devi
         outcome = engine.train_epoch(learner, batches, config["train_cfg"]["clip_grad_l2norm"])
         learner.history.append(outcome)
         if epoch % options.eval_every == 0 and epoch < epochs:  # the last one is scored at the end
-            mean = engine.score(learner.average.module, config, names).scores["mAP"]
+            mean = inference.score(learner.average.module, config, names).scores["mAP"]
             learner.keep_best(folder / "best.pt", mean, config)
             outcome["mAP"] = mean
-        engine.save(folder / "last.pt", learner.state(config))
+        checkpoints.save(folder / "last.pt", learner.state(config))
         write_json(folder / "losses.json", [{"epoch": number, **each} for number, each in enumerate(learner.history, start=1)])
         print(f"epoch {epoch}/{epochs}  " + "  ".join(f"{name} {value:.4g}" for name, value in outcome.items()), flush=True)
     return learner
@@ -108,9 +107,8 @@ def learn(options: argparse.Namespace, config: dict, names: dict[int, str], devi
 
 def main() -> None:
     options = read_arguments()
-    if find_spec("actionformer") is None:
-        raise InputError("the package actionformer is not installed: run `make localize`")
-    from thermal_action.localization import data, engine, templates  # they import torch and the package
+    require_package()
+    from thermal_action.localization import checkpoints, data, engine, inference, templates  # they import torch and the package
 
     template = templates.choose_template(options.config_template)
     found = data.open_data(*data.find_places(options.data_path, template), template, training=options.eval_only is None)
@@ -118,11 +116,11 @@ def main() -> None:
     device = engine.choose_device(options.device)
     folder = options.output_folder / options.output_name
     if options.eval_only:
-        models = engine.read_models(options.eval_only, config, device)
+        models = checkpoints.read_models(options.eval_only, config, device)
     else:
         learner = learn(options, config, found.names, device, template.own)
         models = {"ema": learner.average.module, "raw": learner.model}
-    scorers = {name: engine.score(model, config, found.names) for name, model in models.items()}
+    scorers = {name: inference.score(model, config, found.names) for name, model in models.items()}
     scores = {name: scorer.scores for name, scorer in scorers.items()}
     if not options.eval_only:
         learner.keep_best(folder / "best.pt", scores["ema"]["mAP"], config)

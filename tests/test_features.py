@@ -215,7 +215,7 @@ def test_the_manifest_says_what_the_files_are(place, capsys):
     said = manifest()
     assert (said["fps"], said["stride"], said["num_frames"]) == (6.0, 4, 4) and said["classes"] == SEVEN_ACTIONS
     assert said["model"] == {"sha256": hashlib.sha256(Path("best.pt").read_bytes()).hexdigest(), "name": "thermal_tiny",
-                             "head": "crop", "weights": "trained"}
+                             "head": "crop", "weights": "trained", "seed": 42, "score": LEAST}
     model = TorchModel("best.pt", "cpu")
     for seed, name in enumerate(("R1", "R2")):
         stored, stamps = np.load(f"data/features/{name}.npy"), times(120, seed)

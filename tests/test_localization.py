@@ -32,7 +32,7 @@ from actionformer import ANETdetection, ModelEma, make_meta_arch, validate_confi
 from actionformer.datasets import make_data_loader, make_dataset  # noqa: E402
 from actionformer.utils import fix_random_seed, make_optimizer, make_scheduler, train_one_epoch, valid_one_epoch  # noqa: E402
 
-from thermal_action.localization import engine, scores  # noqa: E402
+from thermal_action.localization import checkpoints, engine, inference, scores  # noqa: E402
 from thermal_action.localization.data import Data, find_places, open_data  # noqa: E402
 from thermal_action.localization.samples import ThermalSegments  # noqa: E402
 from thermal_action.localization.templates import TEMPLATES, Template, build_config, choose_template, over  # noqa: E402
@@ -180,7 +180,7 @@ def test_it_trains_and_detects_as_the_package_does(thumos):
     config, names = small("thumos_i3d", thumos, loader={"num_workers": 1})
     ours, batches = engine.start(config, CPU, growing=False)
     losses = engine.train_epoch(ours, batches, 1.0)
-    found = engine.score(ours.average.module, config, names)
+    found = inference.score(ours.average.module, config, names)
 
     generator = fix_random_seed(config["init_rand_seed"])
     data = make_dataset("thumos", True, config["train_split"], **config["dataset"])
@@ -232,7 +232,7 @@ def trained(thermal):
 def test_average_of_a_short_run_is_as_good_as_its_weights(trained):
     """With the package's constant decay the random beginning is still four fifths of the average, and the mAP says nothing."""
     config, names, learner, package = trained
-    raw, ours, theirs = (engine.score(model, config, names).scores["mAP"]
+    raw, ours, theirs = (inference.score(model, config, names).scores["mAP"]
                          for model in (learner.model, learner.average.module, package.module))
     assert ours > 0.8 and ours > raw - 0.05 and theirs < 0.3, (raw, ours, theirs)
 
@@ -242,9 +242,9 @@ def test_a_recording_of_any_length_is_searched_in_chunks(trained, tmp_path):
     folder = plant(tmp_path / "long", layout="thermal", recordings={"training": 1, "validation": 1}, classes=5, steps=1000)
     vectors = read_json(folder / "segments.json")["database"]["validation_000"]
     data, _ = small("thermal", folder)
-    video = engine.open_validation(data)[0].dataset[0]
+    video = inference.open_validation(data)[0].dataset[0]
     model = copy.deepcopy(learner.average.module)
-    whole = engine.AnyLength(model)
+    whole = inference.AnyLength(model)
     assert whole.limit == 768 < video["feats"].shape[1]
     with pytest.raises(AssertionError, match="Reached max buffer length"):
         model.eval()([video])
@@ -366,7 +366,7 @@ def test_predictions_of_a_class_that_the_truth_never_shows_change_nothing(tmp_pa
 def test_a_network_that_finds_nothing_scores_nothing(thermal):
     config, names = small("thermal", thermal, test_cfg={"pre_nms_thresh": 1.0})
     learner, _ = engine.start(config, CPU, growing=True)
-    scorer = engine.score(learner.model, config, names)
+    scorer = inference.score(learner.model, config, names)
     assert {scorer.scores[name] for name in ("mAP", "mAP@0.30", "AR@100", "recall@5x@0.50")} == {0}
     assert scorer.list_predictions() == {} and set(scorer.scores["AP"]) == set(names.values())
 
@@ -376,7 +376,7 @@ def test_a_bug_in_the_network_is_no_network_that_finds_nothing(thermal, monkeypa
     learner, _ = engine.start(config, CPU, growing=True)
     monkeypatch.setattr(scores.Scorer, "evaluate", lambda *_, **__: (_ for _ in ()).throw(ValueError("a bug")))
     with pytest.raises(ValueError, match="a bug"):
-        engine.score(learner.model, config, names)
+        inference.score(learner.model, config, names)
 
 
 def test_recordings_of_our_own_become_samples(thermal):
@@ -549,7 +549,7 @@ def test_a_run_goes_on_to_the_same_weights(thermal, tmp_path):
     config, _ = small("thermal", thermal, opt={"epochs": 3})
     straight = train(config, 3)
     first = train(config, 1)
-    engine.save(tmp_path / "last.pt", first.state(config))
+    checkpoints.save(tmp_path / "last.pt", first.state(config))
     later, batches = engine.start(config, CPU, growing=True)
     later.resume(tmp_path / "last.pt", config)
     assert later.model.loss_normalizer != config["train_cfg"]["init_loss_norm"]
@@ -575,14 +575,14 @@ def test_checkpoints_that_do_not_fit_are_refused_with_a_sentence(thermal, tmp_pa
     learner.keep_best(path, 0.5, config)
     with pytest.raises(InputError, match="lacks 'history', with which training would go on"):
         learner.resume(path, config)
-    engine.save(path, learner.state(config))
+    checkpoints.save(path, learner.state(config))
     other, _ = small("thermal", thermal, opt={"epochs": 7})
     other["train_cfg"]["head_empty_cls"] = config["train_cfg"]["head_empty_cls"]
     with pytest.raises(InputError, match=r"other settings \(opt.epochs 30 there, 7 here\): repeat the command"):
         learner.resume(path, other)
     wider, _ = small("thermal", thermal, model={"embd_dim": 48, "fpn_dim": 48})
     with pytest.raises(InputError, match="last.pt holds weights of another network"):
-        engine.read_models(path, wider, CPU)
+        checkpoints.read_models(path, wider, CPU)
 
 
 def test_a_published_checkpoint_is_read(thermal, tmp_path):
@@ -594,10 +594,10 @@ def test_a_published_checkpoint_is_read(thermal, tmp_path):
     for key in ("state_dict", "state_dict_ema"):
         published[key] = {f"module.{name}": tensor for name, tensor in state[key].items()}
     torch.save(published, tmp_path / "epoch_034.pth.tar")
-    models = engine.read_models(tmp_path / "epoch_034.pth.tar", config, CPU)
+    models = checkpoints.read_models(tmp_path / "epoch_034.pth.tar", config, CPU)
     assert same(models["ema"].state_dict(), learner.average.module.state_dict())
     assert models.keys() == {"ema", "raw"}
-    assert engine.score(models["raw"], config, names).scores == engine.score(learner.model, config, names).scores
+    assert inference.score(models["raw"], config, names).scores == inference.score(learner.model, config, names).scores
 
 
 @pytest.mark.parametrize("external", [False, True])
@@ -618,7 +618,7 @@ def test_activitynet_is_scored_with_classes_of_its_own_or_with_those_given_besid
     assert (config["dataset"]["num_classes"], config["test_cfg"]["multiclass_nms"]) == ((1, False) if external else (5, True))
     assert config["init_rand_seed"] == 7 and config["opt"]["epochs"] == 2 and config["loader"]["batch_size"] == 16
     learner = train(config, 1, growing=False)
-    scorer = engine.score(learner.model, config, data.names)
+    scorer = inference.score(learner.model, config, data.names)
     assert len(set(scorer.predictions["label"])) > 1
     assert scorer.thresholds[0] == 0.5 and len(scorer.thresholds) == 10
 

@@ -17,8 +17,9 @@ from planted import plant  # noqa: E402
 from thermal_action.files import read_json, write_json  # noqa: E402
 from thermal_action.localization import reference  # noqa: E402
 from thermal_action.localization.data import measure_columns  # noqa: E402
-from thermal_action.localization.reference import Merging, Segment, find_runs, runs_of, suppress  # noqa: E402
+from thermal_action.localization.reference import Merging, find_runs, runs_of  # noqa: E402
 from thermal_action.localization.scores import Scorer  # noqa: E402
+from thermal_action.localization.segments import Segment, suppress  # noqa: E402
 from thermal_action.scoring.detection import area_under_envelope  # noqa: E402
 
 TIOU = np.linspace(0.3, 0.7, 5)
@@ -101,7 +102,8 @@ def project(tmp_path):
         np.save(path, np.hstack([np.load(path), said]))
     manifest = read_json(folder / "features/manifest.json")
     columns = [{"name": "description", "count": 8}, {"name": "probabilities", "count": 3}]
-    write_json(folder / "features/manifest.json", manifest | {"columns": columns})
+    write_json(folder / "features/manifest.json", manifest | {"columns": columns, "model": {
+        "sha256": "0" * 64, "weights": "trained", "seed": 0, "score": 0.2}})
     params = YAML().load(ROOT / "pipelines/localization/params.yaml")
     params["localize"] |= {"epochs": 1, "max_seq_len": 128, "pictures": 2}
     params["runtime"]["threads"] = 1

@@ -16,18 +16,19 @@ the first frame. ActionFormer (Zhang et al., ECCV 2022) has feature i at (i * st
 stride.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NamedTuple
 
 import numpy as np
 import torch
 
 from thermal_action.models import build_model
 from thermal_action.models.convolutions import absorb_normalisation
-from thermal_action.streams import Frame, SlidWindow, slide
+from thermal_action.streams import Frame, Slider, SlidWindow, slide
 from thermal_action.torch_file import Described, TorchModel
 from thermal_action.windows import Windowing
 
@@ -65,24 +66,43 @@ def pool(persons: Described) -> np.ndarray:
     return row
 
 
-def nearest_windows(windows: Iterable[SlidWindow], step_ms: float) -> Iterator[SlidWindow]:
-    """For the middle of each step the window whose keyframe is nearest to it, the earlier one of two equally near.
-
-    windows: in order of time. The first step begins with the first of them, the last one has its middle before the last.
+@dataclass
+class Clock:
+    """Of the windows of a recording those of its steps: for the middle of each the one whose keyframe is nearest to it, the
+    earlier one of two equally near. The first step begins with the first window, the last one has its middle before the last.
     """
-    windows = iter(windows)
-    first = before = next(windows, None)
-    count = 0
-    for after in windows:
-        while (middle := first.time + (count + 0.5) * step_ms) <= after.time:
-            yield before if middle - before.time <= after.time - middle else after
-            count += 1
-        before = after
+
+    step_ms: float
+    start: int = 0  # ms
+    before: SlidWindow | None = None
+    steps: int = 0  # so far
+
+    def push(self, window: SlidWindow) -> Iterator[SlidWindow]:
+        """Takes the next window in order of time; gives those of the steps that are decided with it."""
+        if self.before is None:
+            self.start, self.before = window.time, window
+        while (middle := self.start + (self.steps + 0.5) * self.step_ms) <= window.time:
+            yield self.before if middle - self.before.time <= window.time - middle else window
+            self.steps += 1
+        self.before = window
+
+
+def nearest_windows(windows: Iterable[SlidWindow], step_ms: float) -> Iterator[SlidWindow]:
+    """The window of each step."""
+    clock = Clock(step_ms)
+    for window in windows:
+        yield from clock.push(window)
 
 
 def describe(model: TorchModel, frames: Iterable[Frame], step_ms: float, *, least: float, batch: int) -> Iterator[np.ndarray]:
     """The row of each step of a recording; persons scored `least` or more are found. `batch` steps are looked at together."""
     windows = nearest_windows(slide(frames, Windowing(**model.info["window"]), 1), step_ms)
+    return describe_windows(model, windows, least=least, batch=batch)
+
+
+def describe_windows(model: TorchModel, windows: Iterable[SlidWindow], *, least: float, batch: int) -> Iterator[np.ndarray]:
+    """The row of each window."""
+    windows = iter(windows)
     while together := list(islice(windows, batch)):
         distinct = {window.number: window.frames for window in together}  # where frames are missing several steps have one
         seen = model.describe(np.stack(list(distinct.values())), least)
@@ -90,17 +110,73 @@ def describe(model: TorchModel, frames: Iterable[Frame], step_ms: float, *, leas
         yield from (rows[window.number] for window in together)
 
 
+class Look(NamedTuple):
+    """A recording as it is known `now` (s from its first frame): rows [n, C] of its steps from number `first` on."""
+
+    now: float
+    first: int
+    rows: np.ndarray
+
+
+class Growing:
+    """A recording that is described while its frames come, as if it ended with the newest of them.
+
+    Where windows look ahead, what those of the last steps lack repeats until it is there, as at the end of any recording: their
+    rows change from look to look. least, batch: as of `describe`; a look holds the last `longest` steps.
+    """
+
+    def __init__(self, model: TorchModel, step_ms: float, *, least: float, batch: int, longest: int):
+        self.model, self.least, self.batch, self.longest = model, least, batch, longest
+        self.slider, self.clock = Slider(Windowing(**model.info["window"]), 1), Clock(step_ms)
+        self.settled: deque[np.ndarray] = deque(maxlen=longest)  # rows
+        self.complete: list[SlidWindow] = []  # of the steps after those
+        self.start = self.newest = None  # ms
+
+    @property
+    def steps(self) -> int:
+        """Whose middle has passed."""
+        return int((self.newest - self.start) / self.clock.step_ms + 0.5)
+
+    def push(self, frame: Frame) -> None:
+        self.start, self.newest = frame.time if self.start is None else self.start, frame.time
+        self.complete += [step for window in self.slider.push(frame) for step in self.clock.push(window)]
+
+    def look(self) -> Look:
+        slider, clock = replace(self.slider, held=deque(self.slider.held)), replace(self.clock)
+        cut_short = [step for window in slider.finish() for step in clock.push(window)]
+        rows = list(describe_windows(self.model, [*self.complete, *cut_short], least=self.least, batch=self.batch))
+        self.settled.extend(rows[:len(self.complete)])
+        known = [*self.settled, *rows[len(self.complete):]][-self.longest:]
+        self.complete = []
+        return Look((self.newest - self.start) / 1000, clock.steps - len(known), np.array(known))
+
+
+def look_again(growing: Growing, frames: Iterable[Frame], every: int) -> Iterator[Look]:
+    """Looks at a recording after every `every` steps, or as soon as a frame comes after that, and at its end."""
+    looked, seen = 0, True
+    for frame in frames:
+        growing.push(frame)
+        seen = growing.steps // every > looked
+        if seen:
+            looked = growing.steps // every
+            yield growing.look()
+    if not seen:
+        yield growing.look()
+
+
 @dataclass
 class Timed:
-    """Frames that are passed on, and the times (ms) of the first and the last so far."""
+    """Frames that are passed on, the times (ms) of the first and the last so far, and how many they are."""
 
     frames: Iterable[Frame]
     first: int | None = None
     last: int | None = None
+    count: int = 0
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in self.frames:
             self.first, self.last = frame.time if self.first is None else self.first, frame.time
+            self.count += 1
             yield frame
 
     @property

@@ -1,7 +1,7 @@
 """Films of a recording: the thermal picture with boxes, names and actions, and under it a time line of who did what."""
 
 import colorsys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -12,12 +12,13 @@ from thermal_action.files import replacing
 from thermal_action.moments import Moment
 from thermal_action.streams import Frame
 
-# pixels of the film a pixel of the sensor, about; height of a row of the time line; its title's width
-WIDTH_PX, ROW_PX, LEGEND_PX = 720, 16, 16
+# width of the picture, about; heights of a row of the time line and of the legend; width of a name in it
+WIDTH_PX, ROW_PX, LEGEND_PX, LEGEND_WIDTH_PX = 720, 16, 16, 180
 # C below and above the room's median that are black and white
 BELOW_C, ABOVE_C = 3.0, 13.0
 # seconds that the time line shows on each side of now, and persons that it has room for
 SPAN_S, ROWS = 30.0, 4
+DARK, GREY, WHITE = (16, 18, 22), (150, 155, 160), (255, 255, 255)
 GIF_EVERY = 2  # frames
 
 
@@ -33,35 +34,45 @@ def heat_map() -> np.ndarray:
     return (255 * colormaps["inferno"](np.arange(256))[:, :3]).round().astype(np.uint8)
 
 
-def draw_frames(frames: Iterable[Frame], moments: Sequence[Moment], classes: Sequence[str]) -> Iterator[Image.Image]:
-    """The film's pictures, one for each frame; each shows the moment nearest to it."""
-    colours, heat, font = action_colours(len(classes)), heat_map(), ImageFont.load_default(12)
-    times, room = np.array([moment.time for moment in moments]), None
+def enlarge(frames: Iterable[Frame], below: Callable[[int], int]) -> Iterator[tuple[Frame, Image.Image, tuple[int, int]]]:
+    """Each frame, a picture of it, and that picture's width and height, under which `below` (of the width) pixels are free."""
+    heat, room = heat_map(), None
     for frame in frames:
         room = float(np.median(frame.picture)) if room is None else room
-        moment = moments[int(np.abs(times - frame.time).argmin())] if len(moments) else None
-        yield draw_frame(frame, moment, moments, times, classes, colours, heat, room, font)
+        rows, columns = frame.picture.shape
+        scale = max(WIDTH_PX // columns, 1)
+        size = width, height = columns * scale, rows * scale
+        shade = np.clip((frame.picture - room + BELOW_C) / (BELOW_C + ABOVE_C) * 255, 0, 255).astype(np.uint8)
+        picture = Image.new("RGB", (even(width), even(height + below(width))), DARK)
+        picture.paste(Image.fromarray(heat[shade]).resize(size, Image.Resampling.BICUBIC), (0, 0))
+        yield frame, picture, size
 
 
-def draw_frame(frame: Frame, moment: Moment | None, moments: Sequence[Moment], times: np.ndarray, classes: Sequence[str],
-               colours: list, heat: np.ndarray, room: float, font: ImageFont.ImageFont) -> Image.Image:
-    height, width = frame.picture.shape
-    scale = max(WIDTH_PX // width, 1)
-    shade = np.clip((frame.picture - room + BELOW_C) / (BELOW_C + ABOVE_C) * 255, 0, 255).astype(np.uint8)
-    thermal = Image.fromarray(heat[shade]).resize((width * scale, height * scale), Image.Resampling.BICUBIC)
-    columns = max(width * scale // 180, 1)
-    legend = -(-len(classes) // columns) * LEGEND_PX
-    picture = Image.new("RGB", (even(width * scale), even(height * scale + (ROWS + 1) * ROW_PX + legend + 8)), (16, 18, 22))
-    picture.paste(thermal, (0, 0))
-    draw = ImageDraw.Draw(picture)
-    if moment is not None:
-        draw_persons(draw, moment, classes, colours, (width * scale, height * scale), font)
-        draw_time_line(draw, frame.time, moments, times, colours, height * scale + 4, width * scale, font)
-    for number, name in enumerate(classes):
-        x, y = number % columns * 180 + 4, height * scale + 8 + (ROWS + 1) * ROW_PX + number // columns * LEGEND_PX
-        draw.rectangle((x, y + 2, x + 10, y + 12), fill=colours[number])
-        draw.text((x + 14, y), name[:27], fill=(200, 204, 210), font=font)
-    return picture
+def draw_frames(frames: Iterable[Frame], moments: Sequence[Moment], classes: Sequence[str]) -> Iterator[Image.Image]:
+    """The film's pictures, one for each frame; each shows the moment nearest to it."""
+    colours, font = action_colours(len(classes)), ImageFont.load_default(12)
+    times, line = np.array([moment.time for moment in moments]), (ROWS + 1) * ROW_PX + 8
+    for frame, picture, (width, height) in enlarge(frames, lambda width: line + legend_px(width, len(classes))):
+        draw = ImageDraw.Draw(picture)
+        if len(moments):
+            moment = moments[int(np.abs(times - frame.time).argmin())]
+            draw_persons(draw, moment, classes, colours, (width, height), font)
+            draw_time_line(draw, frame.time, moments, times, colours, height + 4, width, font)
+        for number, name in enumerate(classes):
+            row, column = divmod(number, legend_columns(width))
+            x, y = column * LEGEND_WIDTH_PX + 4, height + line + row * LEGEND_PX
+            draw.rectangle((x, y + 2, x + 10, y + 12), fill=colours[number])
+            draw.text((x + 14, y), name[:27], fill=(200, 204, 210), font=font)
+        yield picture
+
+
+def legend_columns(width: int) -> int:
+    return max(width // LEGEND_WIDTH_PX, 1)
+
+
+def legend_px(width: int, count: int) -> int:
+    """Height of the legend of `count` actions."""
+    return -(-count // legend_columns(width)) * LEGEND_PX
 
 
 def even(size: int) -> int:
@@ -81,7 +92,7 @@ def draw_persons(draw: ImageDraw.ImageDraw, moment: Moment, classes: Sequence[st
         left, top, right, bottom = draw.textbbox((0, 0), name, font=font)
         x = min(max(x1, 0), size[0] - (right - left) - 6)
         y = y1 - (bottom - top) - 8 if y1 > 24 else y2 + 2
-        draw.rectangle((x, y, x + right - left + 6, y + bottom - top + 6), fill=(16, 18, 22))
+        draw.rectangle((x, y, x + right - left + 6, y + bottom - top + 6), fill=DARK)
         draw.text((x + 3, y + 1), name, fill=colours[action], font=font)
 
 
@@ -103,10 +114,10 @@ def draw_time_line(draw: ImageDraw.ImageDraw, now: int, moments: Sequence[Moment
             draw.rectangle((place(times[number] - step / 2), y + 2, place(times[number] + step / 2), y + ROW_PX - 3),
                            fill=colours[person.action])
     for identity, row in rows.items():
-        draw.text((4, top + ROW_PX * row), str(identity), fill=(255, 255, 255), font=font, stroke_width=1, stroke_fill=(0, 0, 0))
-    draw.line((width / 2, top, width / 2, top + ROWS * ROW_PX), fill=(255, 255, 255))
+        draw.text((4, top + ROW_PX * row), str(identity), fill=WHITE, font=font, stroke_width=1, stroke_fill=(0, 0, 0))
+    draw.line((width / 2, top, width / 2, top + ROWS * ROW_PX), fill=WHITE)
     for seconds in (-SPAN_S / 2, SPAN_S / 2):
-        draw.text((place(now + 1000 * seconds) - 12, top + ROWS * ROW_PX), f"{seconds:+.0f} s", fill=(150, 155, 160), font=font)
+        draw.text((place(now + 1000 * seconds) - 12, top + ROWS * ROW_PX), f"{seconds:+.0f} s", fill=GREY, font=font)
 
 
 def write_film(path: str | Path, pictures: Iterator[Image.Image], fps: float) -> None:
@@ -126,7 +137,7 @@ def write_mp4(path: Path, pictures: Iterator[Image.Image], fps: float) -> None:
 
     first = next(pictures)
     with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=round(fps))
+        stream = container.add_stream("libx264", rate=max(round(fps), 1))
         stream.width, stream.height, stream.pix_fmt = *first.size, "yuv420p"
         stream.options = {"crf": "20", "threads": "1"}
         for picture in chain([first], pictures):

@@ -6,7 +6,16 @@ differently, and a resumed run would differ from an uninterrupted one.
 
 import os
 import warnings
+from importlib.util import find_spec
+
+from thermal_action import InputError
 
 os.environ["PYTORCH_JIT"] = "0"
 # of the package's losses, which TorchScript no longer compiles here
 warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+
+
+def require_package() -> None:
+    """InputError where only what the other stages need is installed."""
+    if find_spec("actionformer") is None:
+        raise InputError("the package actionformer is not installed: run `make localize`")

@@ -6,7 +6,7 @@
                                       order of their ids: "taxonomy": [{"nodeName"}, ...]
 <data_path>/<features>/<prefix><recording>.npy   float32 [T, C], a row a step (.npz: the array `feats`)
 <data_path>/<features>/manifest.json  ours only, of the features stage: {"stride": frames from a step to the next, "num_frames":
-                                      frames a step sees, "fps", ...}
+                                      frames a step sees, "fps", "columns", "model", ...}
 """
 
 import zipfile
@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -46,6 +46,44 @@ class Recording:
 class Geometry:
     stride: Annotated[int, Field(ge=1)]
     num_frames: Annotated[int, Field(ge=1)]
+
+
+@record
+class Columns:
+    name: str
+    count: Count
+
+
+@record
+class Describer:
+    """Who made features, and how it finds persons."""
+
+    sha256: str  # of the checkpoint
+    weights: Literal["trained", "random"]
+    seed: Annotated[int, Field(ge=0)]  # of random ones
+    score: Annotated[float, Field(gt=0, lt=1)]  # the least
+
+
+@record
+class Manifest(Geometry):
+    """What it takes to make the same features of other recordings."""
+
+    fps: Annotated[float, Field(gt=0)]
+    columns: list[Columns]
+    model: Describer
+
+    @property
+    def step_s(self) -> float:
+        return self.stride / self.fps
+
+    def find(self, name: str) -> slice:
+        """The columns of that name."""
+        first = 0
+        for columns in self.columns:
+            if columns.name == name:
+                return slice(first, first + columns.count)
+            first += columns.count
+        raise InputError(f"manifest.json has no columns {name!r}: run `dvc repro features`")
 
 
 @dataclass(frozen=True)

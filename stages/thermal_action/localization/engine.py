@@ -1,4 +1,4 @@
-"""Trains and runs ActionFormer, in the package's own steps: what its command line would do, on any device, and resumable."""
+"""Trains ActionFormer, in the package's own steps: what its command line would do, on any device, and resumable."""
 
 import io
 import os
@@ -13,20 +13,16 @@ import numpy as np
 import torch
 from actionformer import make_dataset, make_meta_arch
 from actionformer.datasets.data_utils import trivial_batch_collator, worker_init_reset_seed
-from actionformer.utils import ModelEma, fix_random_seed, make_optimizer, make_scheduler, train_one_epoch, valid_one_epoch
+from actionformer.utils import ModelEma, fix_random_seed, make_optimizer, make_scheduler, train_one_epoch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from thermal_action import InputError, shown
-from thermal_action.files import replacing
+from thermal_action import InputError
 from thermal_action.localization import samples  # noqa: F401  registers the dataset class of our own recordings
-from thermal_action.localization.scores import NOTHING, Scorer
-from thermal_action.training.checkpoints import read_plain
-
-PLACES = {"json_file", "feat_folder", "ext_score_file"}  # settings that may be called otherwise when a run goes on
+from thermal_action.localization.checkpoints import different, load_weights, read_checkpoint, save
 
 
 class Average(ModelEma):
@@ -98,33 +94,6 @@ class Learner:
         np.random.set_state(drawn["numpy"])
 
 
-def read_checkpoint(path: Path) -> dict:
-    content = read_plain(path, name=str(path), remedy="give a checkpoint of train_actionformer_wrapper.py or a published one")
-    if not isinstance(content, dict) or "state_dict_ema" not in content:
-        raise InputError(f"{path} is no checkpoint of ActionFormer: it has no `state_dict_ema`")
-    return content
-
-
-def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Published checkpoints were saved from within DataParallel, under `module.`."""
-    try:
-        model.load_state_dict({name.removeprefix("module."): tensor for name, tensor in weights.items()})
-    except RuntimeError as error:
-        raise InputError(f"{path} holds weights of another network ({' '.join(str(error).split())[:120]}): give the template and"
-                         " the data that it was trained on") from None
-
-
-def read_models(path: Path, config: dict, device: torch.device) -> dict[str, nn.Module]:
-    """{"ema", and "raw" where the checkpoint has it}: models with the averaged weights, and with those themselves."""
-    content = read_checkpoint(path)
-    models = {}
-    for name, key in (("ema", "state_dict_ema"), ("raw", "state_dict")):
-        if key in content:
-            models[name] = make_meta_arch(config["model_name"], **config["model"]).to(device)
-            load_weights(models[name], content[key], path)
-    return models
-
-
 def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: torch sees no CUDA device; give auto or cpu")
@@ -141,18 +110,6 @@ def describe_environment(device: torch.device) -> dict[str, str | int]:
     """What decides the last bits of a result, beside the settings."""
     return {"device": device.type, "torch": torch.__version__, "actionformer": version("actionformer"),
             "threads": torch.get_num_threads(), "PYTORCH_JIT": os.environ["PYTORCH_JIT"]}
-
-
-def different(one: dict, other: dict, above: str = "") -> str:
-    """The first setting that differs, as text; nothing where none does."""
-    for key in sorted((one.keys() | other.keys()) - PLACES):
-        ours, theirs = other.get(key), one.get(key)
-        if isinstance(ours, dict) and isinstance(theirs, dict):
-            if found := different(theirs, ours, f"{above}{key}."):
-                return found
-        elif ours != theirs:
-            return f"{above}{key} {shown(theirs)} there, {shown(ours)} here"
-    return ""
 
 
 def start(config: dict, device: torch.device, *, growing: bool) -> tuple[Learner, DataLoader]:
@@ -189,73 +146,3 @@ def train_epoch(learner: Learner, batches: DataLoader, clip_norm: float) -> dict
     if not np.isfinite(losses["final_loss"]):
         raise InputError(f"the loss of epoch {epoch + 1} is not finite: lower --learning_rate, or look for huge features")
     return losses | {"learning_rate": learner.scheduler.get_last_lr()[0]}
-
-
-class AnyLength:
-    """A model as `valid_one_epoch` calls it, for recordings longer than the model's buffer of points, in chunks that overlap.
-
-    Each chunk finds up to test_cfg.max_seg_num segments; those count whose middle lies in the chunk's own part, so that there is
-    an eighth of a chunk around it for the model to see.
-    """
-
-    def __init__(self, model: nn.Module):
-        self.model, self.found = model, 0
-        self.limit = int(model.point_generator.max_seq_len) // model.max_div_factor * model.max_div_factor  # steps
-
-    def eval(self) -> None:
-        self.model.eval()
-
-    def __call__(self, videos: list[dict]) -> list[dict]:
-        answers = [self.localise(video) for video in videos]
-        self.found += sum(len(answer["segments"]) for answer in answers)
-        return answers
-
-    def localise(self, video: dict) -> dict:
-        """{"video_id", "segments": [N, 2] s, "scores": [N], "labels": [N]}."""
-        steps, margin = video["feats"].shape[1], self.limit // 8
-        if steps <= self.limit:
-            return self.model([video])[0]
-        seconds = video["feat_stride"] / video["fps"]  # a step
-        starts = range(0, steps - 2 * margin, self.limit - 2 * margin)
-        parts = defaultdict(list)
-        for start in starts:
-            chunk = {"feats": video["feats"][:, start:start + self.limit], "duration": video["duration"] - start * seconds}
-            answer = self.model([video | chunk])[0]
-            segments = answer["segments"] + start * seconds
-            middle = segments.mean(dim=1) / seconds - 0.5 * video["feat_num_frames"] / video["feat_stride"]  # in steps
-            own = (middle >= start + margin if start else middle >= -torch.inf) & (
-                middle < start + self.limit - margin if start != starts[-1] else middle < torch.inf)
-            for name, values in (("segments", segments), ("scores", answer["scores"]), ("labels", answer["labels"])):
-                parts[name].append(values[own])
-        return {"video_id": video["video_id"]} | {name: torch.cat(values) for name, values in parts.items()}
-
-
-def open_validation(config: dict) -> tuple[DataLoader, np.ndarray]:
-    """The validation recordings, and the thresholds of overlap (tIoU) that their benchmark scores at."""
-    data = make_dataset(config["dataset_name"], False, config["val_split"], **config["dataset"])
-    # a generator of its own: to score must not shift the random numbers of training
-    batches = DataLoader(data, 1, collate_fn=trivial_batch_collator, num_workers=config["loader"]["num_workers"],
-                         generator=torch.Generator())
-    return batches, data.get_attributes()["tiou_thresholds"]
-
-
-def score(model: nn.Module, config: dict, names: dict[int, str]) -> Scorer:
-    """Finds segments in the validation recordings with the package's `valid_one_epoch`, and scores them."""
-    batches, thresholds = open_validation(config)
-    scorer = Scorer(config["dataset"]["json_file"], config["val_split"][0], thresholds, names)
-    whole = AnyLength(model)
-    bar = tqdm(batches, desc="validation", unit="recording", leave=False, disable=None)
-    try:
-        valid_one_epoch(bar, whole, -1, ext_score_file=config["test_cfg"]["ext_score_file"], evaluator=scorer,
-                        print_freq=len(batches) + 1)
-    except (RuntimeError, ValueError):  # it joins the segments of all recordings, and cannot join none
-        if whole.found:
-            raise
-        scorer.evaluate(NOTHING)
-    return scorer
-
-
-def save(path: Path, content: dict) -> None:
-    # into an open file: given a path, torch writes its name into the archive, and equal runs would differ in bytes
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        torch.save(content, file)

@@ -1,24 +1,13 @@
 """What ActionFormer must beat: the classifier that its features come from, window by window, thresholded and merged."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from actionformer.utils.metrics import segment_iou
+
+from thermal_action.localization.segments import Segment, suppress, to_results
 
 THRESHOLDS = np.linspace(0.1, 0.9, 9)
-# of two runs of one label that overlap more (tIoU) the less certain is left out
-SAME = 0.5
-
-
-class Segment(NamedTuple):
-    """Steps `start` to `end` (the one after the last), label id, certainty from 0 to 1."""
-
-    start: int
-    end: int
-    label: int
-    score: float
 
 
 @dataclass(frozen=True)
@@ -60,20 +49,7 @@ def runs_of(inside: np.ndarray, gap: int) -> list[tuple[int, int]]:
     return list(zip(edges[:, 0][np.r_[True, apart]].tolist(), edges[:, 1][np.r_[apart, True]].tolist(), strict=True))
 
 
-def suppress(segments: Sequence[Segment]) -> Iterator[Segment]:
-    """Those of one label, the most certain first, that are not nearly the same as one before."""
-    kept: list[Segment] = []
-    for segment in segments:
-        if not kept or segment_iou(np.array(segment[:2]), np.array([each[:2] for each in kept])).max() <= SAME:
-            kept.append(segment)
-            yield segment
-
-
 def find_all(recordings: Mapping[str, np.ndarray], merging: Merging, step_s: float) -> dict[str, np.ndarray | list[str]]:
-    """What the scorer takes (names, times in s, labels, scores) of the probabilities [T, K] of recordings."""
-    found = [(name, segment) for name, probabilities in recordings.items() for segment in find_runs(probabilities, merging)]
-    return {"video-id": [name for name, _ in found],
-            "t-start": np.array([segment.start * step_s for _, segment in found]),
-            "t-end": np.array([segment.end * step_s for _, segment in found]),
-            "label": np.array([segment.label for _, segment in found], int),
-            "score": np.array([segment.score for _, segment in found])}
+    """What the scorer takes of the probabilities [T, K] of recordings."""
+    return to_results({name: (run._replace(start=run.start * step_s, end=run.end * step_s)
+                              for run in find_runs(probabilities, merging)) for name, probabilities in recordings.items()})

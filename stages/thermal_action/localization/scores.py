@@ -11,11 +11,11 @@ from actionformer.utils.postprocessing import results_to_dict
 from pandas import DataFrame
 
 from thermal_action import InputError
+from thermal_action.localization.segments import to_results
 from thermal_action.scoring.classification import precision_recall
 from thermal_action.scoring.tables import Row
 
 PROPOSALS = (1, 5, 10, 50, 100)  # N of AR@N
-NOTHING = {"video-id": [], "t-start": np.empty(0), "t-end": np.empty(0), "label": np.empty(0, int), "score": np.empty(0)}
 
 
 class Scorer:
@@ -30,7 +30,7 @@ class Scorer:
         self.truth = ANETdetection(json_file, split, thresholds, num_workers=1)
         if self.truth.ground_truth.empty:
             raise InputError(f"{json_file}: no recording of the split {split!r} has an action: there is nothing to score")
-        self.predictions, self.scores = NOTHING, {}
+        self.predictions, self.scores = to_results({}), {}
 
     def evaluate(self, results: Mapping, verbose: bool = False) -> tuple[np.ndarray, float, np.ndarray]:
         """mAP [thresholds], its mean, recall at 1x and 5x [thresholds, 2]; `verbose` is what the package passes, and ignored."""

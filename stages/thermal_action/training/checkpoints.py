@@ -46,9 +46,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> tuple[nn
     content = read_plain(path, name=str(path), remedy="run `dvc repro train` or `dvc pull`")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{path} is no model of this project ({FORMAT!r}): train one with `dvc repro train`, or `dvc pull`")
-    with zipfile.ZipFile(path) as archive:  # torch writes checksums and does not look at them
-        if damaged := archive.testzip():
-            raise InputError(f"{path} is damaged in {damaged}: delete it and run `dvc repro train` or `dvc pull`")
+    check_whole(path, "run `dvc repro train` or `dvc pull`")
     missing = sorted({"state_dict", *INFO_KEYS} - content.keys())
     if missing:
         raise InputError(f"{path} lacks {missing[0]!r}: train it again with `dvc repro train`")
@@ -61,6 +59,13 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> tuple[nn
             " `dvc repro train`"
         ) from None
     return model.to(device).eval(), {key: content[key] for key in INFO_KEYS}
+
+
+def check_whole(path: str | Path, remedy: str) -> None:
+    """InputError for a checkpoint in which a bit flipped: torch writes checksums and does not look at them."""
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise InputError(f"{path} is damaged in {damaged}: delete it and {remedy}")
 
 
 def read_plain(path: str | Path, *, name: str, remedy: str) -> Any:
