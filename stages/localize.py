@@ -3,7 +3,7 @@
 in   data/features, data/segments.json
 out  models/localizer.pt             averaged weights of ActionFormer, and its settings
      metrics/localize.json           mAP per tIoU and its mean, AR@N, recall at k times the number of true segments: of the model,
-                                     of its weights without averaging (`raw`), and of the reference
+                                     of its weights without averaging (`raw`), and of the references
      metrics/localization/           losses; mAP by tIoU and precision-recall per class as tables and pictures; time lines of
                                      validation recordings over their features; predictions.json
 run  python ../../stages/localize.py   in pipelines/localization, after `make localize`; killed and run again, it goes on
@@ -60,20 +60,27 @@ def fingerprint_run(config: Mapping, environment: Mapping) -> str:
                         "inputs": {path.name: file_sha256(path) for path in [SEGMENTS, *sorted(FEATURES.glob("*"))]}})
 
 
-def ask_reference(config: dict, names: Mapping[int, str], manifest: data.Manifest) -> tuple[Scorer, reference.Merging]:
-    """What thresholds and merging find on the validation side, set by what finds most on the training side."""
+def ask_references(config: dict, names: Mapping[int, str], manifest: data.Manifest, seed: int, jobs: int,
+                   ) -> dict[str, tuple[Scorer, reference.Merging]]:
+    """What each reference finds on the validation side, merged as finds most on the training side."""
     database = read_json(SEGMENTS)["database"]
+    learned, asked = ([name for name, each in database.items() if each["subset"] in config[split]]
+                      for split in ("train_split", "val_split"))
+    features = {name: data.read_features(FEATURES / f"{name}.npy") for name in [*learned, *asked]}
+    marked = {name: reference.mark_steps(database[name]["annotations"], len(features[name]), manifest.step_s, len(names))
+              for name in learned}
+    classifier = {name: rows[:, manifest.find("probabilities")] for name, rows in features.items()}
+    own, others = reference.learn_steps({name: (features[name], marked[name]) for name in learned},
+                                        {name: features[name] for name in asked}, seed, jobs)
 
-    def score(split: str, merging: reference.Merging) -> Scorer:
-        probabilities = {name: data.read_features(FEATURES / f"{name}.npy")[:, manifest.find("probabilities")]
-                         for name, each in database.items() if each["subset"] == split}
-        scorer = Scorer(str(SEGMENTS), split, TIOU, names)
-        scorer.evaluate(reference.find_all(probabilities, merging, manifest.step_s))
-        return scorer
-
-    learned = {merging: score(*config["train_split"], merging).scores["mAP"] for merging in reference.MERGINGS}
-    best = max(learned, key=learned.get)
-    return score(*config["val_split"], best), best
+    found = {}
+    for name, probabilities in (("thresholds", classifier), ("forest", own | others)):
+        known, unseen = ({each: probabilities[each] for each in side} for side in (learned, asked))
+        merging = reference.choose_merging(Scorer(str(SEGMENTS), *config["train_split"], TIOU, names), known, manifest.step_s)
+        scorer = Scorer(str(SEGMENTS), *config["val_split"], TIOU, names)
+        scorer.evaluate(reference.find_all(unseen, merging, manifest.step_s))
+        found[name] = scorer, merging
+    return found
 
 
 def list_overlaps(scorers: Mapping[str, Scorer]) -> Iterator[Row]:
@@ -128,18 +135,20 @@ def main() -> None:
     environment = engine.describe_environment(engine.choose_device(runtime.device))
     learner = learn(config, environment, config["opt"]["epochs"] + config["opt"]["warmup_epochs"])
     scorers = {"actionformer": inference.score(learner.average.module, config, found.names)}
-    scorers["thresholds"], merging = ask_reference(config, found.names, manifest)
+    references = ask_references(config, found.names, manifest, params.seed, runtime.threads or -1)
+    scorers |= {name: scorer for name, (scorer, _) in references.items()}
     scores = {name: scorer.scores for name, scorer in scorers.items()}
+    margin = scores["actionformer"]["mAP"] - max(scores[name]["mAP"] for name in references)
     raw = inference.score(learner.model, config, found.names).scores
     with replacing_folder(METRICS / "localization") as folder:
         write_curves(folder / "training", learner.history)
         write_plots(folder, scorers, manifest.step_s, params)
     checkpoints.save(MODEL, learner.averaged(config) | {"names": list(found.names.values()), "features": asdict(manifest)})
-    write_json(METRICS / "localize.json", {**scores, "raw": {"mAP": raw["mAP"]}, "margin": scores["actionformer"]["mAP"]
-               - scores["thresholds"]["mAP"], "merging": asdict(merging)})
+    write_json(METRICS / "localize.json", {**scores, "raw": {"mAP": raw["mAP"]}, "margin": margin,
+                                           "merging": {name: asdict(merging) for name, (_, merging) in references.items()}})
     truth, best = scorers["actionformer"].truth.ground_truth, {name: 100 * each["mAP"] for name, each in scores.items()}
     print(f"localize: {len(truth)} segments of {truth['label'].nunique()} actions in {truth['video-id'].nunique()} recordings;"
-          f" mAP {best['actionformer']:.1f} %, the reference's {best['thresholds']:.1f} %")
+          f" mAP {best['actionformer']:.1f} %, the best reference's {best['actionformer'] - 100 * margin:.1f} %")
 
 
 if __name__ == "__main__":

@@ -50,8 +50,8 @@ def draw_overlaps(path: str | Path, rows: Rows) -> None:
         for number, predictor in enumerate(predictors):
             own = [row for row in rows if row["predictor"] == predictor]
             mean = np.mean([row["mAP"] for row in own])
-            axes.plot([row["tiou"] for row in own], [row["mAP"] for row in own], "o-", color=OTHERS if number else MODEL,
-                      label=f"{predictor.replace('_', ' ')}: mean {100 * mean:.1f} %")
+            axes.plot([row["tiou"] for row in own], [row["mAP"] for row in own], ("o-", "s--", "^:")[number % 3],
+                      color=OTHERS if number else MODEL, label=f"{predictor.replace('_', ' ')}: mean {100 * mean:.1f} %")
         axes.set(ylim=(0, 1.02), xlabel="tIoU that counts as found", ylabel="mAP")
         axes.grid(color="#e4e7ea")
         axes.set_title("Segments found, by how well they must overlap", fontsize=10, loc="left")
