@@ -12,7 +12,7 @@ from pandas import DataFrame
 
 from thermal_action import InputError
 from thermal_action.scoring.classification import precision_recall
-from thermal_action.scoring.tables import Row
+from thermal_action.scoring.rows import Row
 
 PROPOSALS = (1, 5, 10, 50, 100)  # N of AR@N
 NOTHING = {"video-id": [], "t-start": np.empty(0), "t-end": np.empty(0), "label": np.empty(0, int), "score": np.empty(0)}
