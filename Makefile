@@ -1,13 +1,14 @@
-# `make repro` runs the pipeline, `make test` the tests, `make test-slow` those that take minutes (whole pipelines in clones); each
-# sets up .venv first, once per requirements.txt. `make bench` tells how fast each step is, beside the least it could take.
-# `make localize` adds what stages/train_actionformer_wrapper.py needs.
+# `make repro` runs the pipeline, `make test` the tests, `make test-slow` those that take minutes (whole pipelines in clones),
+# `make test-nightly` those that .ci/run leaves out (a team, a sweep, a queue at work); each sets up .venv first, once per
+# requirements.txt. `make bench` tells how fast each step is, beside the least it could take. `make localize` adds what
+# stages/train_actionformer_wrapper.py needs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes --requirement
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
-.PHONY: repro test test-slow bench setup setup-tests localize lock
+.PHONY: repro test test-slow test-nightly bench setup setup-tests localize lock
 .DELETE_ON_ERROR:
 
 repro: setup
@@ -15,10 +16,13 @@ repro: setup
 
 test: setup-tests
 	$(BIN)/ruff check stages tests benchmarks
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -m "not slow"
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -m "not slow and not nightly"
 
 test-slow: setup-tests
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 -m slow
+
+test-nightly: setup-tests
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile -m nightly
 
 bench: setup-tests
 	$(BIN)/python benchmarks/throughput.py --file benchmarks/throughput.md

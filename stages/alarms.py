@@ -25,7 +25,7 @@ from thermal_action.files import replacing_folder, write_json
 from thermal_action.moments import Moment, read_moments
 from thermal_action.params import ActionNames, Field, read_params, section
 from thermal_action.recordings import Recording
-from thermal_action.scoring.tables import present, write_rows
+from thermal_action.scoring.rows import present, write_rows
 from thermal_action.script import run
 from thermal_action.windows import nearest_frames
 

@@ -36,7 +36,8 @@ from thermal_action.scoring.finding import Found, summarise_finding
 from thermal_action.scoring.plots import write_plots
 from thermal_action.scoring.report import gather_metrics, summarise_metrics
 from thermal_action.scoring.rivals import REFERENCE, ask_rivals
-from thermal_action.scoring.tables import Persons, write_rows
+from thermal_action.scoring.rows import present, write_rows
+from thermal_action.scoring.tables import Persons
 from thermal_action.script import run
 from thermal_action.training.checkpoints import load_model
 from thermal_action.training.engine import answer_in_boxes, choose_device
@@ -127,7 +128,7 @@ def main() -> None:
     metrics = gather_metrics(answers, summaries, persons, reference=REFERENCE, samples=params.bootstrap_samples,
                              level=params.confidence_level, seed=params.seed)
     if found:
-        metrics["finding"] = {name: tables.present(summarise_finding(each, val.samples, len(val.classes), params.found_score))
+        metrics["finding"] = {name: present(summarise_finding(each, val.samples, len(val.classes), params.found_score))
                               for name, each in found.items()}
 
     write_rows(METRICS / "predictions.csv", tables.list_predictions(answers, "model", persons, val.samples))

@@ -26,7 +26,7 @@ from thermal_action.localization.scores import Scorer
 from thermal_action.params import Field, read_params, section
 from thermal_action.records import read_record
 from thermal_action.runtime import Runtime
-from thermal_action.scoring.tables import Row, write_rows
+from thermal_action.scoring.rows import Row, write_rows
 from thermal_action.script import run
 
 FEATURES, SEGMENTS = Path("data/features"), Path("data/segments.json")

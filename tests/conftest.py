@@ -1,11 +1,16 @@
 """A repository of its own for every test that runs stage scripts."""
 
+import fcntl
+import io
 import os
+import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import settings
@@ -31,6 +36,24 @@ def kills(request: pytest.FixtureRequest) -> int:
     return request.config.getoption("kills")
 
 
+def call(script: str, *arguments: object, folder: Path | None = None, apart: bool = False) -> subprocess.CompletedProcess:
+    """Runs stages/<script>.py in a folder: in this process, where torch is imported already, or `apart`, in one of its own.
+
+    An error that the script does not turn into a sentence is an error of the test.
+    """
+    path, words = str(ROOT / f"stages/{script}.py"), list(map(str, arguments))
+    if apart:
+        return subprocess.run([sys.executable, path, *words], cwd=folder, capture_output=True, text=True)
+    code, out, said = 0, io.StringIO(), io.StringIO()
+    with chdir(folder or "."), patch.dict(os.environ), patch.object(sys, "argv", [path, *words]):
+        with redirect_stdout(out), redirect_stderr(said):
+            try:
+                runpy.run_path(path, run_name="__main__")
+            except SystemExit as end:
+                code = end.code or 0
+    return subprocess.CompletedProcess([path, *words], code, out.getvalue(), said.getvalue())
+
+
 class Project:
     """A folder with params.yaml in which the repository's stage scripts run as DVC would run them."""
 
@@ -46,16 +69,16 @@ class Project:
         with open(self.folder / "params.yaml", "w") as file:
             YAML().dump(self.params, file)
 
-    def run(self, *stages: str, check: bool = True) -> subprocess.CompletedProcess:
+    def run(self, *stages: str, check: bool = True, apart: bool = False) -> subprocess.CompletedProcess:
         for stage in stages:
-            process = subprocess.run([sys.executable, f"stages/{stage}.py"], cwd=self.folder, capture_output=True, text=True)
+            process = call(stage, folder=self.folder, apart=apart)
             if check:
                 assert process.returncode == 0, f"{stage} failed:\n{process.stdout}\n{process.stderr}"
         return process
 
-    def refusal(self, stage: str, code: int = 2) -> str:
+    def refusal(self, stage: str, code: int = 2, apart: bool = False) -> str:
         """The sentence with which a stage refuses its input."""
-        process = self.run(stage, check=False)
+        process = self.run(stage, check=False, apart=apart)
         assert process.returncode == code, process.stdout + process.stderr
         assert "Traceback" not in process.stderr
         return process.stderr.strip().splitlines()[-1]
@@ -87,7 +110,7 @@ def prepared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny project after fetch, hdf5 and coco; made once, copied by `prepared`."""
     folder = tmp_path_factory.mktemp("prepared") / "project"
     folder.mkdir()
-    tiny(Project(folder), folder.parent / "archive").run("fetch", "hdf5", "coco")
+    tiny(Project(folder), folder.parent / "archive").run("fetch", "hdf5", "coco", apart=True)
     return folder
 
 
@@ -98,10 +121,24 @@ def prepared(project: Project, prepared_data: Path) -> Project:
     return tiny(project, prepared_data.parent / "archive")
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The folder `name`, which the first process of pytest-xdist that wants it makes, while the others wait."""
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, whole = base / name, base / f"{name}.whole"
+    with open(base / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            whole.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A repository in which `dvc repro` has run and its result is committed; tests that change it take a copy."""
-    return finished_repository(tmp_path_factory.mktemp("finished") / "repository")
+    """A repository in which `dvc repro` has run and its result is committed; who runs dvc in it, or changes it, takes a copy."""
+    return Clone(made_once(tmp_path_factory, "finished", finished_repository))
 
 
 @pytest.fixture(scope="session")

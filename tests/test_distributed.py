@@ -108,7 +108,7 @@ def test_killed_processes_go_on_as_if_nothing_had_happened(ready):
     kill_after(ready, "epoch 1/3")
     unfinished, = (ready.folder / ".scratch").glob("train-*/unfinished.pt")
     assert torch.load(unfinished, weights_only=True)["progress"]["epoch"] in (1, 2)
-    assert "goes on after epoch" in ready.run("train").stdout
+    assert "goes on after epoch" in ready.run("train", apart=True).stdout
     assert_same(outcome(ready), expected)
 
 

@@ -15,7 +15,6 @@ from clones import ROOT, SEVEN, TINY, Clone, tiny_repository
 from thermal_action.files import file_sha256, read_json
 from tiny import write_archive
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 # lists in lists, a recipe and a name that is none, as in benchmarks/variants.yaml
 VARIANTS = """
 .folds: &folds
@@ -88,6 +87,7 @@ def read_file(clone: Clone, experiment: str, path: str) -> str:
     return text
 
 
+@pytest.mark.nightly
 def test_a_sweep_runs_each_seed_and_fold_once_and_leaves_the_working_tree_alone(swept):
     # else an interrupted sweep would begin anew, or its parameters would leak into the next experiment
     assert list_names(swept) == NAMES
@@ -96,6 +96,7 @@ def test_a_sweep_runs_each_seed_and_fold_once_and_leaves_the_working_tree_alone(
     assert "no variant long" in sweep(swept, "long", check=False)
 
 
+@pytest.mark.nightly
 def test_a_queue_tries_every_choice(finished, tmp_path):
     clone = Clone(shutil.copytree(finished.folder, tmp_path / "clone", symlinks=True))
     clone.dvc("exp", "run", "--queue", "-S", "train.lr=choice(0.002,0.008)", "-S", "train.epochs=1")
@@ -117,6 +118,7 @@ def test_a_seed_is_both_pipelines_and_folds_are_those_of_the_one_that_is_scored(
     assert runs["v-s1-f0"] == ["train.epochs=6", f"{own}coco.folds=2", "train.seed=1", f"{own}train.seed=1", f"{own}coco.fold=0"]
 
 
+@pytest.mark.nightly
 def test_the_table_scores_all_folds_as_one_side_and_tells_the_spread_over_seeds(swept, hits):
     # a mean over folds of unlike size, or a single lucky seed, would be published
     top1 = [100 * fmean(hits[f"short-s{seed}-f0"] + hits[f"short-s{seed}-f1"]) for seed in (0, 1)]
@@ -133,6 +135,7 @@ def test_the_table_scores_all_folds_as_one_side_and_tells_the_spread_over_seeds(
     assert "no finished experiment of that name" in compare(swept, "long", check=False)[0]
 
 
+@pytest.mark.nightly
 def test_how_persons_were_found_is_a_mean_of_the_folds(swept):
     found = {name: json.loads(read_file(swept, name, "metrics/evaluate.json"))["finding"] for name in NAMES}
     said, _ = compare(swept)
@@ -143,6 +146,7 @@ def test_how_persons_were_found_is_a_mean_of_the_folds(swept):
     assert cells["warm components"][5] == f"{warm:.1f}"
 
 
+@pytest.mark.nightly
 def test_without_the_cache_the_table_says_that_it_averages(swept, hits):
     cache = swept.folder / ".dvc/cache"
     top1 = [fmean(100 * fmean(hits[f"short-s{seed}-f{fold}"]) for fold in (0, 1)) for seed in (0, 1)]
@@ -153,6 +157,7 @@ def test_without_the_cache_the_table_says_that_it_averages(swept, hits):
     assert rows["short"][:2] == ["2", f"{fmean(top1):.1f} ± {stdev(top1):.1f}"]
 
 
+@pytest.mark.nightly
 def test_training_on_simulation_and_then_on_recordings_is_one_experiment(swept):
     clone, transfer = swept, swept.folder / "pipelines/transfer"
     archive = write_archive(clone.folder.parent / "archive", classes=SEVEN)
@@ -186,6 +191,7 @@ def test_an_experiment_that_is_still_running_is_left_out(monkeypatch, capsys):
     assert "v-s0 is still running" in capsys.readouterr().err
 
 
+@pytest.mark.nightly
 def test_experiments_of_one_name_with_other_parameters_are_refused(swept):
     # the mean of two different things would stand in the table under one name
     swept.run("dvc", "exp", "remove", "short-s1-f1")

@@ -4,6 +4,7 @@ Without these, an exported model could say something else than the one it was ma
 """
 
 import hashlib
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 import export
-from conftest import ROOT
+from conftest import ROOT, call
 from test_predict import INFO, SHAPE, put_model, recordings, run_predict, windows  # noqa: F401
 from thermal_action import InputError
 from thermal_action.models import build_model
@@ -28,6 +29,12 @@ def exported(path, **changes):
     model, info = load_model(put_model(path.with_suffix(".pt"), **changes))
     export.export(model, info, path)
     return path
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A model and what was exported of it; who changes a file takes a copy."""
+    return exported(tmp_path_factory.mktemp("exported") / "model.onnx")
 
 
 SLOWFAST = {"name": "slowfast", "head": "roi", "hidden": 8, "backbone": {"width": 8, "beta": 2, "tau": 4, "alpha": 2}}
@@ -55,10 +62,9 @@ def test_the_default_network_in_full_size_is_exported_to_a_ten_thousandth(tmp_pa
     assert export.export(model, info, tmp_path / "best.onnx") < 1e-4
 
 
-def test_the_same_model_is_exported_to_the_same_bytes(tmp_path):
-    path = exported(tmp_path / "model.onnx")
-    first = path.read_bytes()
-    model, info = load_model(path.with_suffix(".pt"))
+def test_the_same_model_is_exported_to_the_same_bytes(whole, tmp_path):
+    first, path = whole.read_bytes(), tmp_path / "again.onnx"
+    model, info = load_model(whole.with_suffix(".pt"))
     export.export(model, info, path)
     assert path.read_bytes() == first
     assert onnx.load(path).metadata_props[-1].value == hashlib.sha256(first[: -len(SEAL) - DIGITS]).hexdigest()
@@ -71,14 +77,13 @@ def test_what_differs_too_much_is_not_written(tmp_path, monkeypatch):
     assert not (tmp_path / "model.onnx").exists()
 
 
-def test_predict_runs_without_torch(recordings, tmp_path):  # noqa: F811
-    path = exported(tmp_path / "model.onnx")
+def test_predict_runs_without_torch(recordings, whole, tmp_path):  # noqa: F811
     code = ("import sys; sys.modules['torch'] = None; sys.argv = sys.argv[1:]; sys.path.insert(0, sys.argv.pop(0));"
             "import predict; predict.main()")
-    arguments = [str(ROOT / "stages"), "predict.py", str(path), str(recordings / "D0_S0.h5"), "--out", str(tmp_path / "onnx")]
+    arguments = [str(ROOT / "stages"), "predict.py", str(whole), str(recordings / "D0_S0.h5"), "--out", str(tmp_path / "onnx")]
     process = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
-    run_predict(path.with_suffix(".pt"), recordings / "D0_S0.h5", "--out", tmp_path / "torch")
+    run_predict(whole.with_suffix(".pt"), recordings / "D0_S0.h5", "--out", tmp_path / "torch")
     one, two = (np.genfromtxt(tmp_path / kind / "D0_S0.csv", delimiter=",", skip_header=1, usecols=(*range(1, 9), 10))
                 for kind in ("onnx", "torch"))
     assert one.shape == two.shape and np.allclose(one, two, atol=2e-4)
@@ -104,8 +109,8 @@ def with_a_flipped_bit(path):
     (lambda path: path.write_text("model"), "is no whole ONNX file"),
     (lambda path: path.unlink(), "model.onnx does not exist"),
 ])
-def test_files_that_are_no_exported_model_are_refused(recordings, tmp_path, spoil, told):  # noqa: F811
-    path = exported(tmp_path / "model.onnx")
+def test_files_that_are_no_exported_model_are_refused(recordings, whole, tmp_path, spoil, told):  # noqa: F811
+    path = shutil.copy(whole, tmp_path / "model.onnx")
     spoil(path)
     process = run_predict(path, recordings / "D0_S0.h5", "--out", tmp_path / "out", check=False)
     assert process.returncode == 2 and told in process.stderr and "Traceback" not in process.stderr
@@ -114,7 +119,6 @@ def test_files_that_are_no_exported_model_are_refused(recordings, tmp_path, spoi
 
 def test_a_model_of_another_project_is_not_exported(tmp_path):
     torch.save({"state_dict": build_model(**SHAPE, num_classes=3).state_dict()}, tmp_path / "other.pt")
-    command = [sys.executable, str(ROOT / "stages/export.py"), str(tmp_path / "other.pt"), str(tmp_path / "other.onnx")]
-    process = subprocess.run(command, capture_output=True, text=True)
+    process = call("export", tmp_path / "other.pt", tmp_path / "other.onnx", apart=True)
     assert process.returncode == 2 and "is no model of this project" in process.stderr
     assert not (tmp_path / "other.onnx").exists()

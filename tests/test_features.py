@@ -7,8 +7,6 @@ on, and actions could be missing, or elsewhere, in what a model of whole recordi
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +17,7 @@ import torch
 from ruamel.yaml import YAML
 
 import features
-from conftest import ROOT, Project
+from conftest import ROOT, Project, call
 from test_predict import INFO, SHAPE, put_model
 from thermal_action import InputError
 from thermal_action.augmentation.window import Window
@@ -278,7 +276,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(place, spoil, changes, tol
 
 def test_the_script_ends_with_that_sentence(place):
     Path("best.pt").unlink()
-    process = subprocess.run([sys.executable, "stages/features.py", "best.pt", "frames"], capture_output=True, text=True)
+    process = call("features", "best.pt", "frames", apart=True)
     assert process.returncode == 2 and process.stderr.splitlines()[-1].startswith("features.py: best.pt does not exist")
 
 
@@ -337,7 +335,7 @@ def test_segments_are_those_of_the_time_line_or_else_of_the_keyframes(place):
     put_inputs(R1={"annotations": [run]}, R2={"annotations": [run, run | {"object_id": 1}, alone], "subset": "validation"}, R3={})
     put_timeline(Path("data/raw/timeline/R1.json"), [(0, 2500, "walking"), (2500, 3000, "falling")], [(1000, 4000, "walking")],
                  [(1000, 9000, "flying")])
-    told = place.run("segments").stdout
+    told = place.run("segments", apart=True).stdout
     written = json.loads(Path("data/segments.json").read_text())
     assert written["taxonomy"] == [{"nodeId": number, "nodeName": name} for number, name in enumerate(SEVEN_ACTIONS)]
     assert written["database"]["R1"] == {"subset": "training", "fps": 6.0, "duration": 60.0, "annotations": [

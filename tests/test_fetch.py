@@ -155,24 +155,24 @@ def test_the_given_split_comes_along(tiny_project, archive):
 
 
 def test_one_recording_more_is_one_recording_read_and_the_same_bytes(tiny_project, archive, tmp_path):
-    # a hundred recordings would be copied again for the sake of one
+    # a hundred recordings would be copied again for the sake of one; apart: code that a test has loaded counts as well
     raw, aside = tiny_project.folder / "data/raw", tmp_path / "aside"
     aside.mkdir()
     files = [archive / "frames/D0_S1.h5", archive / "keyframes/D0_S1_annotation.json"]
     for path in files:
         path.rename(aside / path.name)
-    assert "3 recordings (0 as they were)" in tiny_project.run("fetch").stdout
+    assert "3 recordings (0 as they were)" in tiny_project.run("fetch", apart=True).stdout
     for path in files:
         (aside / path.name).rename(path)
     shutil.rmtree(raw)  # as DVC does before it runs a stage
-    assert "4 recordings (3 as they were)" in tiny_project.run("fetch").stdout
+    assert "4 recordings (3 as they were)" in tiny_project.run("fetch", apart=True).stdout
     incremental = contents(raw)
     shutil.rmtree(tiny_project.folder / ".scratch/fetch")
-    assert "4 recordings (0 as they were)" in tiny_project.run("fetch").stdout
+    assert "4 recordings (0 as they were)" in tiny_project.run("fetch", apart=True).stdout
     assert incremental == contents(raw)
     with h5py.File(files[0], "r+") as file:
         file["frames"][0] += 1
-    assert "4 recordings (3 as they were)" in tiny_project.run("fetch").stdout
+    assert "4 recordings (3 as they were)" in tiny_project.run("fetch", apart=True).stdout
     assert [name for name, content in contents(raw).items() if incremental[name] != content and "keyframes" not in name] == [
         "frames/D0_S1/000000.jsonl", "query.json"]
 

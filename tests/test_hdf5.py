@@ -113,28 +113,28 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 
 
 def test_one_recording_more_is_one_conversion_more_and_the_same_bytes(prepared, tmp_path):
-    # a hundred recordings would be converted again for the sake of one
+    # a hundred recordings would be converted again for the sake of one; apart: code that a test has loaded counts as well
     frames, raw = prepared.folder / "data/frames", prepared.folder / "data/raw"
     prepared.run("fetch")
     kept = raw / "frames/D0_S0"
     query = json.loads((raw / "query.json").read_text())
     fewer = {**query, "received": {name: facts for name, facts in query["received"].items() if name != kept.name}}
     (raw / "query.json").write_text(json.dumps(fewer))
-    assert "hdf5: 3 recordings (0 as they were)" in prepared.run("hdf5").stdout
+    assert "hdf5: 3 recordings (0 as they were)" in prepared.run("hdf5", apart=True).stdout
     shutil.rmtree(frames)  # as DVC does before it runs a stage
     (raw / "query.json").write_text(json.dumps(query))
-    assert "hdf5: 4 recordings (3 as they were)" in prepared.run("hdf5").stdout
+    assert "hdf5: 4 recordings (3 as they were)" in prepared.run("hdf5", apart=True).stdout
     incremental = {path.name: path.read_bytes() for path in frames.iterdir()}
     shutil.rmtree(prepared.folder / ".scratch")
-    assert "(0 as they were)" in prepared.run("hdf5").stdout
+    assert "(0 as they were)" in prepared.run("hdf5", apart=True).stdout
     assert incremental == {path.name: path.read_bytes() for path in frames.iterdir()}
 
     with h5py.File(frames / "D0_S0.h5", "r+") as file:  # an edit reaches what is kept, too: it is the same file
         file["frames"][0] = 0
-    assert "(3 as they were)" in prepared.run("hdf5").stdout
+    assert "(3 as they were)" in prepared.run("hdf5", apart=True).stdout
     assert incremental == {path.name: path.read_bytes() for path in frames.iterdir()}
     prepared.set({"hdf5": {"level": 9}})
-    assert "(0 as they were)" in prepared.run("hdf5").stdout
+    assert "(0 as they were)" in prepared.run("hdf5", apart=True).stdout
     assert len(list((prepared.folder / ".scratch/hdf5").iterdir())) == 8  # none of those before
 
 
@@ -148,11 +148,11 @@ def test_a_dask_cluster_writes_the_same_recordings(prepared):
     shutil.rmtree(frames)
     with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", scheduler_port=0, dashboard_address=None) as cluster:
         prepared.set({"runtime": {"dask": cluster.scheduler_address}})
-        assert "hdf5: 4 recordings (0 as they were)" in prepared.run("hdf5").stdout
+        assert "hdf5: 4 recordings (0 as they were)" in prepared.run("hdf5", apart=True).stdout
         assert len(expected) == 5 and {path.name: path.read_bytes() for path in frames.iterdir()} == expected
         (prepared.folder / "data/raw/frames/D0_S0/000000.jsonl").write_text("no frame\n")
-        assert "000000.jsonl, line 1 is no raw frame" in prepared.refusal("hdf5")
-    assert "is no Dask scheduler that answers" in prepared.refusal("hdf5")
+        assert "000000.jsonl, line 1 is no raw frame" in prepared.refusal("hdf5", apart=True)
+    assert "is no Dask scheduler that answers" in prepared.refusal("hdf5", apart=True)
 
 
 @pytest.mark.slow
@@ -186,4 +186,4 @@ def test_a_dask_worker_that_dies_is_one_sentence(prepared):
         worker = cluster.workers[0].pid
         # once it reads
         threading.Thread(target=lambda: (open(raw, "wb"), os.kill(worker, signal.SIGKILL)), daemon=True).start()
-        assert "a process that wrote recordings was ended by the system" in prepared.refusal("hdf5")
+        assert "a process that wrote recordings was ended by the system" in prepared.refusal("hdf5", apart=True)

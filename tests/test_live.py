@@ -17,7 +17,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from conftest import ROOT
+from conftest import ROOT, call
 from tdengine_server import TDengineServer
 from test_predict import INFO, put_model
 from test_streams import write_text
@@ -163,11 +163,10 @@ def test_predict_reads_a_table_from_a_time_to_now(tmp_path, since):
         everything = rows(40)
         everything[39] = (everything[39][0], None, *everything[39][2:])
         load(server, everything)
-        command = [sys.executable, str(ROOT / "stages/predict.py"), str(model), f"tdengine:{MAC}", "--every", "4",
-                   "--out", str(out)]
+        command = ["predict", model, f"tdengine:{MAC}", "--every", 4]
         if since:
             command += ["--since", datetime.fromtimestamp(int(stamps(40)[since]) / 1000, UTC).isoformat()]
-        process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        process = call(*command, "--out", out, folder=tmp_path)
         assert process.returncode == 0, process.stderr
         moments = read_moments(out / "02_00_1a_62_51_67.jsonl")
         assert [moment.time for moment in moments] == stamps(40)[since or 0 :: 4].tolist()
@@ -176,8 +175,7 @@ def test_predict_reads_a_table_from_a_time_to_now(tmp_path, since):
         params["server"] |= {"retries": 0}
         with open(tmp_path / "params.yaml", "w") as file:
             YAML().dump(params, file)
-        command[command.index(str(out))] = str(tmp_path / "none")
-        process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        process = call(*command, "--out", tmp_path / "none", folder=tmp_path)
         assert process.returncode == 2 and "refused or broke off" in process.stderr and "Traceback" not in process.stderr
         assert not list((tmp_path / "none").glob("*"))
 
@@ -290,7 +288,5 @@ def test_bad_input_of_the_script_is_one_sentence(tmp_path, spoil, told):
     (tmp_path / "rules.yaml").write_text(json.dumps({"rules": RULES}))
     put_model(tmp_path / "best.pt")
     spoil(tmp_path)
-    command = [sys.executable, str(ROOT / "stages/watch.py"), str(tmp_path / "best.pt"), str(tmp_path / "S1.txt"),
-               "--rules", str(tmp_path / "rules.yaml")]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    process = call("watch", tmp_path / "best.pt", tmp_path / "S1.txt", "--rules", tmp_path / "rules.yaml")
     assert process.returncode == 2 and told in process.stderr and "Traceback" not in process.stderr

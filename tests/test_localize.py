@@ -1,18 +1,17 @@
 """pytest tests/test_localize.py - the stage that learns when actions happen, and the reference that it must beat."""
 
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("actionformer", reason="ActionFormer is not installed: `make localize`")
 
 from ruamel.yaml import YAML  # noqa: E402
 
 from clones import ROOT  # noqa: E402
+from conftest import call  # noqa: E402
 from planted import plant  # noqa: E402
 from thermal_action.files import read_json, write_json  # noqa: E402
 from thermal_action.localization import reference  # noqa: E402
@@ -128,18 +127,14 @@ def project(tmp_path):
     params["localize"] |= {"epochs": 1, "max_seq_len": 128, "pictures": 2}
     params["runtime"]["threads"] = 1
     YAML().dump(params, tmp_path / "params.yaml")
-    return tmp_path
-
-
-def localize(folder) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-W", "ignore", ROOT / "stages/localize.py"], cwd=folder, capture_output=True,
-                          text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    yield tmp_path
+    torch.use_deterministic_algorithms(False)  # which the package turns on for the whole process
 
 
 @pytest.mark.slow
 def test_the_stage_gives_the_same_again_and_scores_the_reference_beside_it(project):
     # whoever compares two runs must see what was changed, not chance
-    first = localize(project)
+    first = call("localize", folder=project, apart=True)
     assert first.returncode == 0, first.stderr[-2000:]
     assert "the best reference's 100.0 %" in first.stdout
     scores = read_json(project / "metrics/localize.json")
@@ -148,11 +143,11 @@ def test_the_stage_gives_the_same_again_and_scores_the_reference_beside_it(proje
     files = [project / "models/localizer.pt", *(project / "metrics").rglob("*")]
     made = {path: path.read_bytes() for path in files if path.is_file()}
     shutil.rmtree(project / "metrics")
-    assert localize(project).returncode == 0
+    assert call("localize", folder=project).returncode == 0
     assert {path: path.read_bytes() for path in made} == made
 
 
 def test_the_stage_says_what_is_missing(project):
     (project / "data/features/manifest.json").unlink()
-    refused = localize(project)
+    refused = call("localize", folder=project)
     assert refused.returncode == 2 and "manifest.json does not exist" in refused.stderr and "Traceback" not in refused.stderr

@@ -8,9 +8,9 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
-from clones import ROOT, SEVEN, Clone, tiny_repository
+from clones import ROOT, SEVEN, Clone
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -30,23 +30,16 @@ def test_a_sensor_of_16x16_with_seven_actions_needs_params_alone(finished):
     assert set(metrics["baselines"]) == {"majority", "nearest_keyframe", "box_position", "background"}
 
 
-def test_a_second_repro_does_nothing(finished):
-    assert "Data and pipelines are up to date" in finished.run("dvc", "repro")
-    assert "Data and pipelines are up to date" in finished.run("dvc", "repro", "--allow-missing", "--dry")
-    assert finished.run("git", "status", "--porcelain") == ""
+def test_a_second_repro_does_nothing(copy_of_finished):
+    assert "Data and pipelines are up to date" in copy_of_finished.run("dvc", "repro")
+    assert "Data and pipelines are up to date" in copy_of_finished.run("dvc", "repro", "--allow-missing", "--dry")
+    assert copy_of_finished.run("git", "status", "--porcelain") == ""
 
 
-def test_git_never_sees_data_or_models(finished):
-    tracked = finished.run("git", "ls-files").split("\n")
+def test_git_never_sees_data_or_models(copy_of_finished):
+    tracked = copy_of_finished.run("git", "ls-files").split("\n")
     made = [name for name in tracked if name.endswith((".h5", ".pt", ".jsonl", ".png", ".csv"))]
     assert [name for name in made if not name.startswith("benchmarks/")] == []
-
-
-def test_another_clone_computes_the_same_data_and_the_same_metrics(finished, tmp_path):
-    second = tiny_repository(tmp_path)
-    second.run("dvc", "repro")
-    assert finished.locked_hashes() == second.locked_hashes()
-    assert finished.metrics() == second.metrics()
 
 
 # a parameter of each section, and the first stage that must run again; how a stage works is no part of its result

@@ -7,7 +7,6 @@ import csv
 import json
 import pickle
 import subprocess
-import sys
 from pathlib import Path
 
 import av
@@ -17,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import ROOT
+from conftest import call
 from thermal_action import InputError
 from thermal_action.augmentation.window import Window
 from thermal_action.models import build_model
@@ -66,9 +65,8 @@ def windows(recordings: Path, count: int = 3) -> np.ndarray:
         return np.stack([recording.read(slice(4 * number, 4 * number + 16)) for number in range(count)])
 
 
-def run_predict(*arguments: object, check: bool = True) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "stages/predict.py"), *map(str, arguments)]
-    process = subprocess.run(command, capture_output=True, text=True)
+def run_predict(*arguments: object, check: bool = True, apart: bool = False) -> subprocess.CompletedProcess:
+    process = call("predict", *arguments, apart=apart)
     assert not check or process.returncode == 0, process.stderr
     return process
 
@@ -142,7 +140,7 @@ def test_damaged_windows_are_passed_over_and_it_says_why(recordings, model):
 
 def test_a_folder_of_recordings_is_predicted_and_written_down_twice(recordings, model, tmp_path):
     out = tmp_path / "out"
-    told = run_predict(model, recordings, "--out", out, "--every", 6, "--score", 0.5).stdout
+    told = run_predict(model, recordings, "--out", out, "--every", 6, "--score", 0.5, apart=True).stdout
     assert sorted(path.name for path in out.iterdir()) == ["D0_S0.csv", "D0_S0.jsonl", "D0_S1.csv", "D0_S1.jsonl"]
     records = [json.loads(line) for line in (out / "D0_S0.jsonl").read_text().splitlines()]
     with Recording(recordings / "D0_S0.h5") as recording:

@@ -26,7 +26,6 @@ from tdengine_server import COLUMNS, TDengineServer
 from thermal_action.raw import PayloadFormat
 from tiny import write_archive
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 NOTHING_TO_DO = "Data and pipelines are up to date"
 # of every run its own: they must be found nowhere in Git, and this file is in Git
 KEYS = {name: secrets.token_hex(20) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
@@ -86,6 +85,7 @@ def list_experiments(clone: Clone) -> dict[str, dict[str, str]]:
 
 # data, models and experiments
 
+@pytest.mark.nightly
 def test_members_go_on_with_each_other_s_data_models_and_experiments(sharing):
     first, second = sharing.first, sharing.join("second")
     first.dvc("exp", "run", "--name", "slower", "-S", "train.lr=0.0005")
@@ -108,6 +108,7 @@ def test_members_go_on_with_each_other_s_data_models_and_experiments(sharing):
     assert third.locked_hashes() == second.locked_hashes() != first.locked_hashes()
 
 
+@pytest.mark.slow
 def test_experiments_are_readable_as_they_stand(sharing):
     # else what decides would stand somewhere among a hundred columns
     columns = list(next(iter(list_experiments(sharing.first).values())))
@@ -116,6 +117,7 @@ def test_experiments_are_readable_as_they_stand(sharing):
     assert set(measured) == json.loads((sharing.first.folder / "metrics/summary.json").read_text()).keys()
 
 
+@pytest.mark.slow
 def test_the_model_alone_is_enough_to_predict(sharing):
     clone = sharing.join("user")
     clone.dvc("pull", "models/best.pt")
@@ -126,6 +128,7 @@ def test_the_model_alone_is_enough_to_predict(sharing):
     assert len(written.read_text().splitlines()) > 10
 
 
+@pytest.mark.slow
 def test_an_altered_object_is_refused_by_whoever_pulls_it(sharing):
     path = Path(hashed(str(sharing.folder / "storage"), sharing.first, "models/best.pt"))
     path.chmod(0o644)
@@ -135,6 +138,7 @@ def test_an_altered_object_is_refused_by_whoever_pulls_it(sharing):
     assert "ERROR" in said and not (clone.folder / "models/best.pt").exists()
 
 
+@pytest.mark.slow
 def test_after_dvc_install_git_push_pushes_data_too(team):
     # the commonest failure of a team is code that is pushed without its data
     team.publish(str(team.folder / "storage"))
@@ -147,6 +151,7 @@ def test_after_dvc_install_git_push_pushes_data_too(team):
 
 # remotes
 
+@pytest.mark.slow
 def test_a_bucket_in_s3_and_no_credentials_in_git(team, monkeypatch):
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -202,6 +207,7 @@ def ssh_port() -> Iterator[int]:
     thread.join()
 
 
+@pytest.mark.slow
 def test_a_folder_behind_ssh(team, ssh_port):
     team.publish(f"ssh://somebody@127.0.0.1:{ssh_port}{team.folder}/storage")
     team.push()
@@ -225,6 +231,7 @@ def fill(server: TDengineServer, archive: Path) -> None:
         server.add(table, COLUMNS, sorted(frames))
 
 
+@pytest.mark.nightly
 def test_who_has_neither_database_nor_password_works_on_what_was_fetched(tmp_path, finished):
     clone = tiny_repository(tmp_path / "tdengine")
     archive = write_archive(tmp_path / "archive", classes=SEVEN)
@@ -253,6 +260,7 @@ def test_who_has_neither_database_nor_password_works_on_what_was_fetched(tmp_pat
 
 # the registry
 
+@pytest.mark.nightly
 def test_a_registered_model_is_got_by_name_and_version_from_anywhere(sharing):
     first, elsewhere = sharing.first, Clone(sharing.folder / "elsewhere")
     for command in (["register", "person-action", "--version", "v0.1.0"],
@@ -283,6 +291,7 @@ def render(page: Path) -> str:
     return process.stdout
 
 
+@pytest.mark.nightly
 def test_a_pull_request_shows_its_scores_and_plots_without_secrets_or_network(team):
     workflow = YAML(typ="safe").load(ROOT / ".github/workflows/ci.yml")
     assert "secrets." not in (ROOT / ".github/workflows/ci.yml").read_text()

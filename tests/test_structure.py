@@ -165,9 +165,14 @@ def test_every_parameter_has_a_sentence_above_it(folder):
         assert len(uncommented) <= 5, f"params.yaml: nothing is said of {uncommented}"
 
 
-@pytest.mark.parametrize("name", ["fetch", "hdf5", "coco", "validate", "segments"])
-def test_data_stages_start_without_torch_or_matplotlib(name):
-    code = f"import sys, {name}; print([m for m in ('torch', 'matplotlib', 'scipy', 'dvclive') if m in sys.modules])"
+@pytest.mark.parametrize(("name", "absent"), [
+    *((name, ["torch", "matplotlib", "scipy", "dvclive"]) for name in ("fetch", "hdf5", "coco", "validate", "segments")),
+    ("alarms", ["torch", "sklearn"]), ("localize", ["torchvision", "pytorchvideo"]),
+    *((name, ["torchvision", "pytorchvideo", "torch._dynamo"]) for name in ("predict", "features", "train")),
+])
+def test_a_stage_starts_without_what_it_may_never_need(name, absent):
+    # seconds of every run, and of every test that runs it
+    code = f"import sys, {name}; print([m for m in {absent} if m in sys.modules])"
     process = subprocess.run([sys.executable, "-c", code], cwd=STAGES, capture_output=True, text=True, check=True)
     assert process.stdout.strip() == "[]"
 

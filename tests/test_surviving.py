@@ -17,7 +17,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from clones import ROOT, Clone, tiny_repository
-from conftest import Project, tiny
+from conftest import Project, made_once, tiny
+from thermal_action.files import read_json, write_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 OUTS = {name: [next(iter(out)) if isinstance(out, dict) else out for out in stage["outs"]]
@@ -42,33 +43,38 @@ def left_over(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """A tiny project in which every stage has run once, how long that took and what it wrote."""
+    """The folder of a tiny project in which every stage has run once, how long that took and what it wrote."""
 
-    project: Project
+    folder: Path
     seconds: dict[str, float]
     written: dict[str, dict[str, str]]
 
     def before(self, stage: str, folder: Path) -> Path:
         """A copy in which `stage` is the next to run."""
-        shutil.copytree(self.project.folder, folder, symlinks=True)
+        shutil.copytree(self.folder, folder, symlinks=True)
         remove(folder, [path for later in STAGES[STAGES.index(stage):] for path in OUTS[later]])
         return folder
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> Undisturbed:
-    folder = tmp_path_factory.mktemp("undisturbed") / "project"
-    folder.mkdir()
-    project = tiny(Project(folder), folder.parent / "archive")
+    folder = made_once(tmp_path_factory, "undisturbed", run_every_stage) / "project"
+    return Undisturbed(folder, **read_json(folder.with_name("runs.json")))
+
+
+def run_every_stage(above: Path) -> None:
+    folder = above / "project"
+    folder.mkdir(parents=True)
+    project = tiny(Project(folder), above / "archive")
     project.set({"model": {"hidden": 16}, "train": {"epochs": 3, "batch_size": 8, "val_every": 1},
                  "evaluate": {"focus_class": "lying", "bootstrap_samples": 100}})
     seconds = {}
     for stage in STAGES:
         begin = time.monotonic()
-        project.run(stage)
+        project.run(stage, apart=True)
         seconds[stage] = time.monotonic() - begin
     shutil.rmtree(folder / ".scratch")
-    return Undisturbed(project, seconds, {stage: digests(folder, OUTS[stage]) for stage in STAGES})
+    write_json(above / "runs.json", {"seconds": seconds, "written": {stage: digests(folder, OUTS[stage]) for stage in STAGES}})
 
 
 def start(folder: Path, *command: str, **environment: str) -> subprocess.Popen:
@@ -108,6 +114,7 @@ def test_a_stage_that_was_killed_anywhere_gives_the_same_when_it_runs_again(undi
 
 
 def test_a_repro_that_was_killed_again_and_again_ends_as_if_it_had_not_been(finished, tmp_path, kills):
+    # in another clone: the same data and the same metrics are computed there, too
     clone, moments = tiny_repository(tmp_path / "clone"), random.Random(0)
     for _ in range(kills):
         kill_within(start(clone.folder, "dvc", "repro"), moments.uniform(2, 30))
@@ -144,7 +151,7 @@ def run_on_a_disk(folder: Path, stage: str, *, spare_kb: int, prepare: str = "")
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("share", [0.0, 0.7])
 def test_a_full_disk_is_one_sentence(undisturbed, tmp_path, stage, share):
-    written = sum((undisturbed.project.folder / path).stat().st_size for path in undisturbed.written[stage])
+    written = sum((undisturbed.folder / path).stat().st_size for path in undisturbed.written[stage])
     # the lock of the stage takes a page
     said = run_on_a_disk(undisturbed.before(stage, tmp_path / "project"), stage, spare_kb=4 + int(share * written / 1024))
     assert said.startswith(f"{stage}.py: ")

@@ -128,7 +128,7 @@ def test_killed_and_resumed_run_equals_an_uninterrupted_one(ready, capsys):
     process.communicate()
     kill_after(ready, "epoch 3/3")
     shutil.rmtree(ready.folder / "metrics/training")  # DVC deletes outs before it runs a stage again
-    assert "goes on after epoch 3 of 3" in ready.run("train").stdout
+    assert "goes on after epoch 3 of 3" in ready.run("train", apart=True).stdout
     assert_same(outcome(ready), expected)
 
 

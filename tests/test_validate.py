@@ -34,7 +34,7 @@ def change_frames(project, name, change):
 
 
 def test_a_sound_data_set_passes_and_is_described(prepared):
-    prepared.run("validate")
+    prepared.run("validate", apart=True)
     found = report(prepared)
     assert found["ok"] and not found["problems"] and found["counts"]["frames"] == 480
     assert found["counts"]["shared_between_sides"]["frames"] == 0

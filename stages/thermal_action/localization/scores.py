@@ -14,7 +14,7 @@ from thermal_action import InputError
 from thermal_action.localization.segments import to_results
 from thermal_action.scoring.classification import precision_recall
 from thermal_action.scoring.detection import area_under_envelope
-from thermal_action.scoring.tables import Row
+from thermal_action.scoring.rows import Row
 
 PROPOSALS = (1, 5, 10, 50, 100)  # N of AR@N
 

@@ -20,7 +20,8 @@ from thermal_action.models.slowfast import SlowFast
 from thermal_action.models.thermal_tiny import ThermalTiny
 from thermal_action.windows import CENTRED
 
-# Backbones by name: built with in_channels, spatial_stride, keyframe and options of their own.
+# Backbones by name: built with in_channels, spatial_stride, keyframe and options of their own. Those that need torchvision or
+# pytorchvideo import them when they are built: that takes as long as to import torch.
 BACKBONES: dict[str, Callable[..., nn.Module]] = {
     "thermal_tiny": ThermalTiny,
     "slowfast": SlowFast,

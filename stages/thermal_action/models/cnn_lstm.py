@@ -1,12 +1,9 @@
 """A network for pictures with a memory over time (Donahue et al., Long-term recurrent convolutional networks, CVPR 2015)."""
 
 from torch import Tensor, nn
-from torchvision.models import resnet18, resnet50
 
 from thermal_action.models.sampling import pick_frames, stage_strides
 from thermal_action.windows import CENTRED
-
-RESNETS = {18: resnet18, 50: resnet50}
 
 
 class CNNLSTM(nn.Module):
@@ -18,10 +15,11 @@ class CNNLSTM(nn.Module):
 
     def __init__(self, *, in_channels: int = 1, spatial_stride: int = 8, depth: int = 18, hidden: int = 128, frames: int = 16,
                  keyframe: float = CENTRED):
+        from torchvision.models import resnet18, resnet50
         super().__init__()
         self.keyframe = keyframe
         self.frames = frames
-        self.cnn = RESNETS[depth]()
+        self.cnn = {18: resnet18, 50: resnet50}[depth]()
         self.lstm = nn.LSTM(self.cnn.fc.in_features, hidden, batch_first=True, bidirectional=True)
         self.out_channels = 2 * hidden
         del self.cnn.fc

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.ops import roi_align
 
 from thermal_action.boxes import centres, sizes
 from thermal_action.windows import CENTRED, keyframe_position
@@ -138,6 +137,7 @@ class RoIHead(Head):
 
     def describe(self, maps: list[Tensor], boxes: Tensor, owner: Tensor) -> Tensor:
         """As Head.describe."""
+        from torchvision.ops import roi_align
         feature_map = self.pool_time(maps)
         feature_map = self.reduce(torch.cat([feature_map, coordinate_maps(feature_map)], dim=1))
         feature_map = feature_map.float()  # RoIAlign on the CPU has no half precision

@@ -1,7 +1,6 @@
 """MViT (Fan et al., Multiscale vision transformers, ICCV 2021) for pictures of any size."""
 
 import torch
-from pytorchvideo.models.hub import mvit_base_16x4
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,6 +21,7 @@ class MViT(nn.Module):
     """
 
     def __init__(self, *, in_channels: int = 1, spatial_stride: int = 8, keyframe: float = CENTRED):
+        from pytorchvideo.models.hub import mvit_base_16x4
         super().__init__()
         self.keyframe = keyframe
         halving = [[block, 1, stride, stride] for block, stride in zip(HALVING, stage_strides(spatial_stride), strict=True)]

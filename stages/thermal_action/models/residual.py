@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 
-from pytorchvideo.models import hub
 from torch import Tensor, nn
 
 from thermal_action.models.convolutions import fold_convolutions
@@ -34,23 +33,28 @@ class Residual(nn.Module):
         return [features]
 
 
-def square(build: Callable[..., nn.Module], *, strides: tuple[int, ...], **arguments) -> nn.Module:
+def square(name: str, *, strides: tuple[int, ...], **arguments) -> nn.Module:
     """Of the builder that wants the strides over rows and columns apart."""
-    return build(stage_spatial_h_stride=strides, stage_spatial_w_stride=strides, **arguments)
+    return builder(name)(stage_spatial_h_stride=strides, stage_spatial_w_stride=strides, **arguments)
 
 
-def plain(build: Callable[..., nn.Module], *, strides: tuple[int, ...], **arguments) -> nn.Module:
-    return build(stage_spatial_stride=strides, **arguments)
+def plain(name: str, *, strides: tuple[int, ...], **arguments) -> nn.Module:
+    return builder(name)(stage_spatial_stride=strides, **arguments)
+
+
+def builder(name: str) -> Callable[..., nn.Module]:
+    from pytorchvideo.models import hub
+    return getattr(hub, name)
 
 
 # Slow pathway alone (Feichtenhofer et al., ICCV 2019), C2D and I3D (Wang et al., CVPR 2018), R(2+1)D (Tran et al., CVPR 2018),
 # CSN (Tran et al., ICCV 2019), X3D (Feichtenhofer, CVPR 2020); each on as many frames as its published weights were trained on.
 RESIDUAL = {
-    "slowonly_r50": partial(Residual, partial(square, hub.slow_r50), 8),
-    "c2d_r50": partial(Residual, partial(square, hub.c2d_r50), 8),
-    "i3d_r50": partial(Residual, partial(square, hub.i3d_r50), 8),
-    "r2plus1d_r50": partial(Residual, partial(plain, hub.r2plus1d_r50), 16, 2),
-    "csn_r101": partial(Residual, partial(plain, hub.csn_r101), 32),
-    "x3d_s": partial(Residual, partial(plain, hub.x3d_s), 13, 2),
-    "x3d_m": partial(Residual, partial(plain, hub.x3d_m), 16, 2),
+    "slowonly_r50": partial(Residual, partial(square, "slow_r50"), 8),
+    "c2d_r50": partial(Residual, partial(square, "c2d_r50"), 8),
+    "i3d_r50": partial(Residual, partial(square, "i3d_r50"), 8),
+    "r2plus1d_r50": partial(Residual, partial(plain, "r2plus1d_r50"), 16, 2),
+    "csn_r101": partial(Residual, partial(plain, "csn_r101"), 32),
+    "x3d_s": partial(Residual, partial(plain, "x3d_s"), 13, 2),
+    "x3d_m": partial(Residual, partial(plain, "x3d_m"), 16, 2),
 }

@@ -6,7 +6,6 @@ stride. Those end at 1/32 and 1/16, which of a 40 x 60 picture leaves 2 x 2 and 
 
 from typing import Literal
 
-from pytorchvideo.models.slowfast import FastToSlowFusionBuilder, create_slowfast
 from torch import Tensor, nn
 
 from thermal_action.models.convolutions import fold_convolutions
@@ -39,6 +38,7 @@ class SlowFast(nn.Module):
         lateral_kernel: int = 7,
         keyframe: float = CENTRED,
     ):
+        from pytorchvideo.models.slowfast import FastToSlowFusionBuilder, create_slowfast
         super().__init__()
         if tau % alpha or width % beta:
             raise ValueError(f"tau {tau} must be a multiple of alpha {alpha}, and width {width} one of beta {beta}")

@@ -8,7 +8,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from thermal_action.records import Count, record
-from thermal_action.scoring.tables import Row, align
+from thermal_action.scoring.rows import Row
+from thermal_action.scoring.tables import align
 
 # recall under which an action is named as one that the model seldom finds
 WEAK = 0.5

@@ -9,11 +9,12 @@ from thermal_action.files import replacing_folder
 from thermal_action.scoring import tables
 from thermal_action.scoring.classification import score_classification
 from thermal_action.scoring.finding import Found
-from thermal_action.scoring.tables import Persons, write_rows
+from thermal_action.scoring.rows import Row, write_rows
+from thermal_action.scoring.tables import Persons
 
 
 def write_plots(folder: Path, answer: np.ndarray, persons: Persons, summaries: dict[str, dict], found: dict[str, Found],
-                metrics: dict, *, level: float, bins: int) -> list[tables.Row]:
+                metrics: dict, *, level: float, bins: int) -> list[Row]:
     """Writes <folder>/plots and <folder>/pictures; returns the rows of recall per class."""
     with replacing_folder(folder / "plots") as plots:
         write_rows(plots / "confusion.csv", tables.list_confusions(answer, persons))

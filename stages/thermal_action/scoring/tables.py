@@ -3,15 +3,12 @@
 An `answer` is float [N, C], the probabilities that a model, a baseline or the reference gives for the N validation persons.
 """
 
-import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from thermal_action.annotations import Sample
-from thermal_action.files import replacing
 from thermal_action.scoring.baselines import Places
 from thermal_action.scoring.classification import (
     precision_recall,
@@ -23,8 +20,8 @@ from thermal_action.scoring.classification import (
 from thermal_action.scoring.detection import LabelledBoxes, detect_in_boxes, frame_map
 from thermal_action.scoring.finding import Found, match_persons
 from thermal_action.scoring.intervals import bootstrap_scores, percentile_interval, resample_groups, wilson
+from thermal_action.scoring.rows import Row, present
 
-Row = dict[str, str | int | float]
 HEADINGS = {"top1": "top-1", "top5": "top-5", "mean_class": "mean-class", "macro_f1": "macro-F1", "map50": "mAP@0.5",
             "focus_recall": "focus recall", "focus_precision": "focus precision", "clip_top1": "clip top-1",
             "clip_top5": "clip top-5", "clip_mean_class": "clip mean-class"}
@@ -97,12 +94,6 @@ def compare(answers: Mapping[str, np.ndarray], summaries: Mapping[str, Mapping[s
     return present(intervals), present(margins)
 
 
-def present(scores: Mapping[str, float]) -> dict[str, float]:
-    """Plain numbers with six decimals, without those that are undefined."""
-    return {name: value if isinstance(value, int) else round(float(value), 6)
-            for name, value in scores.items() if np.isfinite(value)}
-
-
 def list_predictions(answers: Mapping[str, np.ndarray], model: str, persons: Persons, samples: Sequence[Sample],
                      ) -> Iterator[Row]:
     """One row per person: enough to pool the folds of a cross-validation and to score them together.
@@ -173,16 +164,6 @@ def list_finding(found: Mapping[str, Found], persons: Persons) -> Iterator[Row]:
         yield {"class": f"person, {predictor}", "recall": 0.0, "precision": round(float(best), 6)}
         for point in np.flatnonzero(np.diff(recall, prepend=0)):
             yield {"class": f"person, {predictor}", "recall": round(recall[point], 6), "precision": round(precision[point], 6)}
-
-
-def write_rows(path: Path, rows: Iterable[Row]) -> list[Row]:
-    """Writes at least one row as CSV, under the keys of the first; returns them all."""
-    rows = list(rows)
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return rows
 
 
 def format_finding(summaries: Mapping[str, Mapping[str, float]]) -> str:

@@ -5,7 +5,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchvision.ops import box_iou, generalized_box_iou_loss
 
 from thermal_action.boxes import centres, sizes
 from thermal_action.models import ActionModel
@@ -28,6 +27,7 @@ def finding_loss(maps: FoundMaps, boxes: list[Tensor], weights: list[Tensor], be
 
     boxes: B tensors [N_i, 4] in [0, 1] with how far each person is seen, weights [N_i]; beds: B tensors [M_i, 4]; size: (H, W).
     """
+    from torchvision.ops import generalized_box_iou_loss
     picture = maps.sides.new_tensor([size[1], size[0]])
     middles, found = cell_middles(maps), cell_boxes(maps)
     heats, wanted_beds, box_loss = [], [], maps.sides.new_zeros(())
@@ -77,6 +77,7 @@ def choose_boxes(model: ActionModel, frames: Tensor, boxes: list[Tensor], labels
     """
     if source == "annotated":
         return boxes, labels, weights
+    from torchvision.ops import box_iou
     learning = model.detector.training
     model.detector.eval()  # its statistics are not to change
     detections = model.find(frames, LEAST_SCORE)
