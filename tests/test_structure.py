@@ -37,7 +37,7 @@ LONGER = ("seed", "rooms", "sessions", "recordings", "seconds", "keyframe_interv
 ALARMS, LOCALIZATION = ROOT / "pipelines/alarms", ROOT / "pipelines/localization"
 OTHERWISE = {
     ALARMS: [f"fetch.simulator.{key}" for key in (*LONGER, "visits", "nights", "animals")],
-    LOCALIZATION: [*(f"fetch.simulator.{key}" for key in (*LONGER, "balance")), "coco.val_fraction"],
+    LOCALIZATION: [*(f"fetch.simulator.{key}" for key in (*LONGER, "balance")), "coco.val_fraction", "runtime.threads"],
 }
 # and what of their own stands in a command
 IN_COMMANDS = {ALARMS: {"predict"}, LOCALIZATION: set()}
