@@ -1,7 +1,7 @@
 # `make repro` runs the pipeline, `make test` the tests, `make test-slow` those that take minutes (whole pipelines in clones),
 # `make test-nightly` those that .ci/run leaves out (a team, a sweep, a queue at work); each sets up .venv first, once per
 # requirements.txt. `make bench` tells how fast each step is, beside the least it could take. `make localize` adds what
-# stages/train_actionformer_wrapper.py needs.
+# pipelines/localization, locate.py and train_actionformer_wrapper.py need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
