@@ -18,7 +18,7 @@ from workspace import SHORT, Cost, Workspace, describe_machine
 
 EPOCH = {"train.epochs": 1, "train.init.source": "scratch"}
 DATA, LEARNING = ["fetch", "hdf5", "coco", "validate"], ["train", "evaluate"]
-HEADINGS = ("recordings", "frames", "stage", "processor time, s", "clock, s", "ms a recording", "MB")
+HEADINGS = ("recordings", "frames", "stage", "processor time, s", "ms a recording", "MB")
 
 
 def measure(counts: list[int], more: list[int], folder: Path) -> Iterator[tuple[int, int, str, Cost]]:
@@ -46,7 +46,7 @@ def draw(path: Path, measured: list[tuple[int, int, str, Cost]]) -> None:
         memory.semilogx(counts, [cost.mb for cost in costs], "o-", label=stage)
     times.set(xlabel="recordings", ylabel="processor time, s", title="time")
     memory.set(xlabel="recordings", ylabel="MB", ylim=(0, None), title="most memory of a process")
-    times.legend()
+    memory.legend()
     figure.savefig(path, dpi=90, metadata={"Software": None})
 
 
@@ -57,12 +57,12 @@ def main() -> None:
     parser.add_argument("--file", type=Path, help="file for the table")
     parser.add_argument("--picture", type=Path, help="file for the curve")
     options = parser.parse_args()
-    lines, measured = [f"{describe_machine()}\n", f"| {' | '.join(HEADINGS)} |\n|---:|---:|---|---:|---:|---:|---:|"], []
+    lines, measured = [f"{describe_machine()}\n", f"| {' | '.join(HEADINGS)} |\n|---:|---:|---|---:|---:|---:|"], []
     print("\n".join(lines))
     with tempfile.TemporaryDirectory() as folder:
         for count, frames, stage, cost in measure(options.recordings, options.more, Path(folder)):
             measured.append((count, frames, stage, cost))
-            lines.append(f"| {count:,} | {frames:,} | {stage} | {cost.processor_s:.1f} | {cost.seconds:.1f} |"
+            lines.append(f"| {count:,} | {frames:,} | {stage} | {cost.processor_s:.1f} |"
                          f" {1000 * cost.processor_s / count:.1f} | {cost.mb:.0f} |")
             print(lines[-1], flush=True)
     if options.file:

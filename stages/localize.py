@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated
 
 from dvclive import Live
+from tqdm import tqdm
 
 from thermal_action.charts import draw_precision_recall
 from thermal_action.files import code_sha256, file_sha256, fingerprint, read_json, replacing_folder, write_json
@@ -70,16 +71,17 @@ def ask_references(config: dict, names: Mapping[int, str], manifest: data.Manife
     marked = {name: reference.mark_steps(database[name]["annotations"], len(features[name]), manifest.step_s, len(names))
               for name in learned}
     classifier = {name: rows[:, manifest.find("probabilities")] for name, rows in features.items()}
-    own, others = reference.learn_steps({name: (features[name], marked[name]) for name in learned},
-                                        {name: features[name] for name in asked}, seed, jobs)
-
     found = {}
-    for name, probabilities in (("thresholds", classifier), ("forest", own | others)):
-        known, unseen = ({each: probabilities[each] for each in side} for side in (learned, asked))
-        merging = reference.choose_merging(Scorer(str(SEGMENTS), *config["train_split"], TIOU, names), known, manifest.step_s)
-        scorer = Scorer(str(SEGMENTS), *config["val_split"], TIOU, names)
-        scorer.evaluate(reference.find_all(unseen, merging, manifest.step_s))
-        found[name] = scorer, merging
+    with tqdm(total=reference.FOLDS + 1 + 2 * len(reference.MERGINGS), unit="trial", desc="references") as bar:
+        own, others = reference.learn_steps({name: (features[name], marked[name]) for name in learned},
+                                            {name: features[name] for name in asked}, seed, jobs, bar.update)
+        for name, probabilities in (("thresholds", classifier), ("forest", own | others)):
+            known, unseen = ({each: probabilities[each] for each in side} for side in (learned, asked))
+            merging = reference.choose_merging(Scorer(str(SEGMENTS), *config["train_split"], TIOU, names), known,
+                                               manifest.step_s, bar.update)
+            scorer = Scorer(str(SEGMENTS), *config["val_split"], TIOU, names)
+            scorer.evaluate(reference.find_all(unseen, merging, manifest.step_s))
+            found[name] = scorer, merging
     return found
 
 

@@ -4,7 +4,7 @@ That is said by the classifier which the features come from, and by a forest tha
 which actions are there in the middle of a step, by the features of that step and those around it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,16 +91,18 @@ def ask_forest(forest: ExtraTreesClassifier, features: np.ndarray) -> np.ndarray
 
 
 def learn_steps(learned: Mapping[str, tuple[np.ndarray, np.ndarray]], asked: Mapping[str, np.ndarray], seed: int, jobs: int,
-                ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+                progress: Callable[[int], object] = int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Probabilities [T, K] of the recordings that were learned from (features [T, C], marked [T, K]), each by a forest that has
-    not seen it, and of those asked (features).
+    not seen it, and of those asked (features). progress(n): n more of FOLDS + 1 forests.
     """
     names, own = list(learned), {}
     for fold in range(min(FOLDS, len(names))):
         left_out = names[fold::FOLDS]
         forest = grow_forest(*zip(*(learned[name] for name in names if name not in left_out), strict=True), seed, jobs)
         own |= {name: ask_forest(forest, learned[name][0]) for name in left_out}
+        progress(1)
     forest = grow_forest(*zip(*learned.values(), strict=True), seed, jobs)
+    progress(1)
     return own, {name: ask_forest(forest, features) for name, features in asked.items()}
 
 
@@ -110,6 +112,11 @@ def find_all(recordings: Mapping[str, np.ndarray], merging: Merging, step_s: flo
                               for run in find_runs(probabilities, merging)) for name, probabilities in recordings.items()})
 
 
-def choose_merging(scorer: Scorer, probabilities: Mapping[str, np.ndarray], step_s: float) -> Merging:
+def choose_merging(scorer: Scorer, probabilities: Mapping[str, np.ndarray], step_s: float,
+                   progress: Callable[[int], object] = int) -> Merging:
     """That of MERGINGS with which the probabilities [T, K] of the scorer's recordings have the highest mAP."""
-    return max(MERGINGS, key=lambda merging: scorer.mean_precision(find_all(probabilities, merging, step_s)))
+    means = {}
+    for merging in MERGINGS:
+        means[merging] = scorer.mean_precision(find_all(probabilities, merging, step_s))
+        progress(1)
+    return max(means, key=means.get)
