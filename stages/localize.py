@@ -4,6 +4,7 @@ in   data/features, data/segments.json
 out  models/localizer.pt             averaged weights of ActionFormer, and its settings
      metrics/localize.json           mAP per tIoU and its mean, AR@N, recall at k times the number of true segments: of the model,
                                      of its weights without averaging (`raw`), and of the references
+     metrics/summary.json            the few of them that `dvc exp show` and `dvc metrics diff` show
      metrics/localization/           losses; mAP by tIoU and precision-recall per class as tables and pictures; time lines of
                                      validation recordings over their features; predictions.json
 run  python ../../stages/localize.py   in pipelines/localization, after `make localize`; killed and run again, it goes on
@@ -32,6 +33,7 @@ from thermal_action.script import run
 
 FEATURES, SEGMENTS = Path("data/features"), Path("data/segments.json")
 MODEL, METRICS = Path("models/localizer.pt"), Path("metrics")
+SHOWN = ("mAP", "mAP@0.50", "AR@100")
 SCRATCH = Path(os.environ.get("THERMAL_SCRATCH", ".scratch"))
 
 
@@ -148,6 +150,7 @@ def main() -> None:
     checkpoints.save(MODEL, learner.averaged(config) | {"names": list(found.names.values()), "features": asdict(manifest)})
     write_json(METRICS / "localize.json", {**scores, "raw": {"mAP": raw["mAP"]}, "margin": margin,
                                            "merging": {name: asdict(merging) for name, (_, merging) in references.items()}})
+    write_json(METRICS / "summary.json", {name: scores["actionformer"][name] for name in SHOWN} | {"margin": margin})
     truth, best = scorers["actionformer"].truth.ground_truth, {name: 100 * each["mAP"] for name, each in scores.items()}
     print(f"localize: {len(truth)} segments of {truth['label'].nunique()} actions in {truth['video-id'].nunique()} recordings;"
           f" mAP {best['actionformer']:.1f} %, the best reference's {best['actionformer'] - 100 * margin:.1f} %")

@@ -138,6 +138,8 @@ def test_the_stage_gives_the_same_again_and_scores_the_reference_beside_it(proje
     assert first.returncode == 0, first.stderr[-2000:]
     assert "the best reference's 100.0 %" in first.stdout
     scores = read_json(project / "metrics/localize.json")
+    assert read_json(project / "metrics/summary.json") == {
+        "margin": scores["margin"], **{name: scores["actionformer"][name] for name in ("mAP", "mAP@0.50", "AR@100")}}
     assert scores["thresholds"]["mAP"] == 1 and scores["margin"] == scores["actionformer"]["mAP"] - 1
     assert len(list((project / "metrics/localization/time_lines").glob("*.png"))) == 2
     files = [project / "models/localizer.pt", *(project / "metrics").rglob("*")]
