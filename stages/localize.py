@@ -1,4 +1,5 @@
-"""Learns when actions begin and end, from features of whole recordings, and scores it beside the classifier that they come from.
+"""Learns when actions begin and end, from features of whole recordings, and scores it beside what is said of single steps: by the
+classifier that they come from, and by a forest that learned from them.
 
 in   data/features, data/segments.json
 out  models/localizer.pt             averaged weights of ActionFormer, and its settings

@@ -83,7 +83,7 @@ class Manifest(Geometry):
             if columns.name == name:
                 return slice(first, first + columns.count)
             first += columns.count
-        raise InputError(f"manifest.json has no columns {name!r}: run `dvc repro features`")
+        raise InputError(f"data/features/manifest.json has no columns {name!r}: run `dvc repro features`")
 
 
 @dataclass(frozen=True)
