@@ -106,7 +106,7 @@ def measure_hdf5() -> Iterator[Row]:
         for number, frames in enumerate(decoded):
             height, width = frames.pictures.shape[1:]
             write_recording(target / f"decoded{number}.h5", [frames], sensor_id="bench", mac_address="02:00:00:00:00:00",
-                            height=height, width=width, compression=compression, level=params.level)
+                            compression=compression, level=params.level)
 
     def write(filters: Mapping) -> None:
         for number, frames in enumerate(recordings):

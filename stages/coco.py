@@ -2,6 +2,7 @@
 
 in   data/raw/keyframes, data/frames
 out  data/annotations/{train,val}.json    images, persons, context boxes (see thermal_action/annotations.py)
+     data/annotations/test.json           the same of recordings that the source keeps for testing, if it is one that does
      data/annotations/class_mapping.json  class names and ids
      data/annotations/segments.json       runs of one person's same label, ActivityNet style
      data/annotations/dataset_info.json   counts, split, purged windows
@@ -10,7 +11,7 @@ run  python stages/coco.py
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ import numpy as np
 from thermal_action import InputError
 from thermal_action.annotations import image_id
 from thermal_action.files import replacing_folder, write_json, write_json_lists
-from thermal_action.keyframes import Annotation, Keyframe, read_keyframe_folder
+from thermal_action.keyframes import OPTIONAL, Annotation, Keyframe, read_keyframe_folder
 from thermal_action.params import ActionNames, Field, read_params, section
 from thermal_action.recordings import Recording
 from thermal_action.records import read_record, record
@@ -45,10 +46,11 @@ class Coco:
 
 @record
 class Given:
-    """data/raw/split.json: image ids of both sides."""
+    """data/raw/split.json: image ids of both sides, and recordings for testing alone, of a source that has such."""
 
-    train: list[str]
-    val: list[str]
+    train: list[str] = field(default_factory=list)
+    val: list[str] = field(default_factory=list)
+    test: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ def place_keyframes(recording: Recording, keyframes: list[Keyframe], classes: li
         frames = windowing.frames(timestamps, index)
         labels = tuple(classes.index(person.subcategory) for person in keyframe.persons)
         window = Window(image_id(keyframe.data_id, keyframe.data_time), keyframe.data_id, keyframe.mac_address,
-                        keyframe.data_time, int(timestamps[frames.min()]), int(timestamps[frames.max()]), labels)
+                        keyframe.data_time, int(timestamps[frames.min()]), int(timestamps[frames.max()]), labels,
+                        keyframe.subject)
         yield Placed(keyframe, index, abs(int(timestamps[index]) - keyframe.data_time), size, window)
 
 
@@ -92,7 +95,8 @@ def to_image(placed: Placed) -> dict:
     window, (width, height) = placed.window, placed.size
     return {"id": window.image_id, "sensor_id": window.recording, "mac_address": window.mac_address,
             "timestamp": window.timestamp, "width": width, "height": height, "frame_idx": placed.frame_idx,
-            "frame_distance_ms": placed.frame_distance_ms}
+            "frame_distance_ms": placed.frame_distance_ms,
+            **{key: getattr(placed.keyframe, key) for key in OPTIONAL if getattr(placed.keyframe, key) is not None}}
 
 
 def to_entry(image: str, box: Annotation) -> dict:
@@ -119,30 +123,36 @@ def main() -> None:
         database[name] = {"duration": (spans[name][1] - spans[name][0]) / 1000, "subset": "unused",
                           "annotations": find_segments(records, *spans[name], params.segment_max_gap_s)}
     path = RAW / "split.json"
-    given = asdict(read_record(path, Given, "fetch")) if params.split_by == "given" and path.exists() else None
-    split = split_windows([each.window for each in placed], by=params.split_by, val_fraction=params.val_fraction,
-                          seed=params.seed, recording_spans=spans, session_gap_s=params.session_gap_s, block_s=params.block_s,
-                          given=given, folds=params.folds, fold=params.fold)
+    given = read_record(path, Given, "fetch") if path.exists() else Given()
+    testing = {*(given.test or ())}
+    split = split_windows([each.window for each in placed if each.window.recording not in testing], by=params.split_by,
+                          val_fraction=params.val_fraction, seed=params.seed, recording_spans=spans,
+                          session_gap_s=params.session_gap_s, block_s=params.block_s,
+                          given=asdict(given) if given.train or given.val else None, folds=params.folds, fold=params.fold)
     if not split.train or not split.val:
         raise InputError(f"the split by {params.split_by} gives {len(split.train)} training and {len(split.val)} validation "
                          "keyframes: change coco.val_fraction or coco.split_by")
 
     sides = {side: [each for each in placed if each.window.image_id in ids]
              for side, ids in (("train", set(split.train)), ("val", set(split.val)), ("purged", set(split.purged)))}
+    if given.test is not None:
+        sides["test"] = [each for each in placed if each.window.recording in testing]
     summary = {side: describe_side([each.window for each in own], classes) for side, own in sides.items()}
-    for side, subset in (("train", "training"), ("val", "validation")):
-        for name in summary[side]["recordings"]:
+    for side, subset in (("train", "training"), ("val", "validation"), ("test", "testing")):
+        for name in summary.get(side, {}).get("recordings", ()):
             database[name]["subset"] = subset if database[name]["subset"] == "unused" else "mixed"
     info = {"window": asdict(windowing), "split_by": params.split_by}
     with replacing_folder(ANNOTATIONS) as folder:
         write_json_lists(folder / "train.json", to_coco(sides["train"], classes, 0, info))
         write_json_lists(folder / "val.json", to_coco(sides["val"], classes, summary["train"]["boxes"], info))
+        if "test" in sides:
+            write_json_lists(folder / "test.json", to_coco(sides["test"], classes, 0, info))
         write_json(folder / "class_mapping.json", {"classes": classes, "class_to_id": {c: i for i, c in enumerate(classes)}})
         write_json(folder / "segments.json", {"version": "thermal-action 1", "taxonomy": classes, "database": database})
         write_json(folder / "dataset_info.json", {"split_by": params.split_by, "seed": params.seed, "folds": params.folds,
                                                   "fold": params.fold, **summary})
     counts = ", ".join(f"{side} {summary[side]['images']} images with {summary[side]['boxes']} persons"
-                       for side in ("train", "val", "purged"))
+                       for side in sides)
     fold = f", fold {params.fold} of {params.folds}" if params.folds else ""
     print(f"coco: {counts} (split by {params.split_by}{fold})")
 

@@ -1,7 +1,7 @@
 """Brings the frames around the keyframes, and the keyframe files themselves, from a source to data/raw.
 
-in   the simulator, an archive or a TDengine server (`fetch.source`)
-out  data/raw/query.json                what was asked and what was received
+in   the simulator, an archive, a TDengine server, video files or drawn ones (`fetch.source`)
+out  data/raw/query.json                what was asked, what was received and what was left out
      data/raw/keyframes, data/raw/frames (see thermal_action/raw.py)
 run  python stages/fetch.py             interrupted, it goes on where it stopped
 
@@ -19,7 +19,7 @@ from thermal_action.params import ActionNames, read_params
 from thermal_action.raw import asked
 from thermal_action.raw_store import RawStore
 from thermal_action.script import run
-from thermal_action.sources.options import Fetch, Server
+from thermal_action.sources.options import Fetch, Server, check_fetch
 
 RAW = Path("data/raw")
 
@@ -32,6 +32,12 @@ def open_source(params: Fetch, classes: list[str], scratch: Path):
     if params.source == "archive":
         from thermal_action.sources.archive import ArchiveSource
         return ArchiveSource(**asdict(params.archive), classes=classes, scratch=scratch)
+    if params.source == "videos":
+        from thermal_action.sources.videos import VideosSource
+        return VideosSource(**asdict(params.videos), classes=classes, scratch=scratch)
+    if params.source == "lookalike":
+        from thermal_action.sources.videos.lookalike import LookalikeSource
+        return LookalikeSource(**asdict(params.lookalike), classes=classes, scratch=scratch)
     from thermal_action.sources.tdengine import TDengineSource
     server = read_params("server", Server)
     return TDengineSource(**asdict(params.tdengine), **asdict(server), classes=classes, buffer_frames=params.buffer_frames)
@@ -39,14 +45,17 @@ def open_source(params: Fetch, classes: list[str], scratch: Path):
 
 def main() -> None:
     params, classes = read_params("fetch", Fetch), read_params("classes", ActionNames)
+    check_fetch(params)
     # a queue runs in a temporary clone: an absolute path keeps what an interrupted fetch has
     scratch = Path(os.environ.get("THERMAL_SCRATCH", ".scratch"))
     source = open_source(params, classes, scratch)
-    query = {"fetch": asked(asdict(params)), "source": source.query()}
+    query = {"fetch": asked(read_params("fetch", dict)), "source": source.query()}
     with RawStore(RAW, query, params.page_frames, scratch) as store:
         with tqdm(unit="frame", desc=f"fetch from {params.source}") as bar:
             source.fetch(store, bar.update)
         record = store.publish()
+    for what in store.left_out.values():
+        print(f"fetch: left out: {what}")
     print(f"fetch: {len(record['received'])} recordings ({len(store.taken)} as they were), {record['frames']} frames")
 
 

@@ -1,14 +1,14 @@
-"""Raw frames -> one HDF5 file per recording: decoded, ordered, de-duplicated, lost pixels repaired and counted.
+"""Raw frames -> one HDF5 file per recording: decoded, ordered, de-duplicated, lost pixels repaired and counted; of videos, evenly
+sampled pictures.
 
-in   data/raw                       pages of raw frames and the query they answer
-out  data/frames/<recording>.h5     frames [N, H, W] C, timestamps, frame_seqs, corrupted, lost_pixels
+in   data/raw                       pages of raw frames, or videos, and the query they answer
+out  data/frames/<recording>.h5     frames [N, H, W] C or [N, H, W, 3], timestamps, frame_seqs, corrupted, lost_pixels
      data/frames/sensor_info.json   what each recording holds and what was repaired
 run  python stages/hdf5.py
 """
 
 import os
 from concurrent.futures import as_completed
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from thermal_action.conversion import Conversion
 from thermal_action.files import code_sha256, replacing_folder, write_json
 from thermal_action.kept import Kept
-from thermal_action.params import Field, read_params, section
+from thermal_action.params import Field, PictureSize, parse_size, read_params, section
 from thermal_action.raw import read_query
 from thermal_action.runtime import Runtime
 from thermal_action.script import run
@@ -27,17 +27,28 @@ KEPT = Path(os.environ.get("THERMAL_SCRATCH", ".scratch"), "hdf5")
 
 
 @section
+class Clip:
+    """What is kept of a video."""
+
+    frames: Annotated[int, Field(ge=2, le=1024)]
+    size: PictureSize
+
+
+@section
 class Hdf5:
     compression: Literal["gzip", "lzf", "none"]
     level: Annotated[int, Field(ge=1, le=9)]  # of gzip
-    packet_px: Annotated[int, Field(ge=0, le=1_000_000)]
+    packet_px: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    clip: Clip = Clip(frames=64, size="native")
 
 
 def main() -> None:
     params, runtime = read_params("hdf5", Hdf5), read_params("runtime", Runtime)
     query = read_query(RAW, read_params("fetch", dict))
     # absolute: whoever does the work may be another process, on another machine
-    conversion, kept = Conversion(RAW.absolute(), **asdict(params)), Kept(KEPT.absolute())
+    conversion = Conversion(RAW.absolute(), params.compression, params.level, params.packet_px, params.clip.frames,
+                            parse_size(params.clip.size))
+    kept = Kept(KEPT.absolute())
     code, info, keys, taken = code_sha256(__file__), {}, set(), 0
     with replacing_folder(FRAMES) as folder, runtime.open_pool() as pool:
         jobs = {pool.submit(conversion.provide, recording, received, folder.absolute(), kept, code): recording
@@ -48,7 +59,7 @@ def main() -> None:
                 info[jobs[job]] = entry
                 keys.add(key)
                 taken += as_it_was
-                bar.update(entry["total_frames"] + entry["duplicate_frames"])
+                bar.update(query["received"][jobs[job]]["frames"])
         write_json(folder / "sensor_info.json", info)
     kept.forget_all_but(keys)
     total = {key: sum(entry[key] for entry in info.values())

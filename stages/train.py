@@ -3,7 +3,7 @@
 in   data/frames, data/annotations/{train,val}.json, metrics/validation_report.json (must say "ok": true)
 out  models/best.pt          weights, and how to feed them (thermal_action/training/checkpoints.py)
      metrics/training/       learning curves: train/{loss,top1,finding}, lr, val/{loss,top1,mean_class}, with select: inner also
-                             inner/...; init.json: which of the starting weights were used, which not, and why
+                             inner/..., curves.png of them; init.json: which of the starting weights were used, which not, and why
      metrics/augmentation/   pictures of what augmentation does to a window
 run  python stages/train.py  killed at any moment and run again, it goes on after the last finished epoch; with runtime.ranks
                              above 1 it starts itself that many times (`torchrun stages/train.py` does the same by hand)
@@ -23,7 +23,7 @@ from thermal_action import InputError
 from thermal_action.files import code_sha256, file_sha256, fingerprint, replacing_folder, write_json
 from thermal_action.models import ActionModel, build_model
 from thermal_action.params import read_params
-from thermal_action.pictures import draw_augmentations
+from thermal_action.pictures import draw_augmentations, draw_curves
 from thermal_action.records import read_record, record
 from thermal_action.runtime import Runtime
 from thermal_action.script import run
@@ -153,6 +153,7 @@ def learn(model: Model, params: Train, runtime: Runtime, team: Team) -> None:
                 listed = "  ".join(f"{name} {value:.4g}" for name, value in scalars.items())
                 print(f"epoch {progress.epoch}/{params.epochs}  {listed}", flush=True)
     if team.first:
+        draw_curves(CURVES / "curves.png", progress.history)
         keep_model(shape, params, loaders, learner, progress, origin, start)
         unfinished.discard()
 

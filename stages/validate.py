@@ -57,6 +57,7 @@ def scan_recordings(info: dict[str, Entry], samples: list[Sample], scanning: Sca
 def describe(sides: dict[str, list[Sample]], classes: list[str], scans: list[RecordingScan], counts: dict) -> dict:
     """The few numbers that `dvc metrics diff` should show."""
     steps = np.concatenate([np.diff(scan.timestamps) for scan in scans])
+    thermal = [scan for scan in scans if scan.temperature]
     contrasts = {image: contrast for scan in scans for image, contrast in scan.contrasts.items()}
     persons = {name: [] for name in classes}
     for sample in (sample for side in sides.values() for sample in side):
@@ -65,10 +66,9 @@ def describe(sides: dict[str, list[Sample]], classes: list[str], scans: list[Rec
     return {
         **{key: counts[key] for key in ("recordings", "devices", "frames", "damaged_frames")},
         "median_period_ms": float(np.median(steps)),
-        "temperature": {"min_c": round(min(scan.temperature["min_c"] for scan in scans), 2),
-                        "max_c": round(max(scan.temperature["max_c"] for scan in scans), 2)},
-        "train": count_side(sides["train"], classes),
-        "val": count_side(sides["val"], classes),
+        **({"temperature": {"min_c": round(min(scan.temperature["min_c"] for scan in thermal), 2),
+                            "max_c": round(max(scan.temperature["max_c"] for scan in thermal), 2)}} if thermal else {}),
+        **{side: count_side(samples, classes) for side, samples in sides.items()},
         "contrast_median_c": {name: round(float(np.nanmedian(values)), 2) for name, values in persons.items() if values},
     }
 
@@ -110,11 +110,12 @@ def main() -> None:
     info = read_info(ANNOTATIONS / "val.json")  # both say the same, and this one is small
     recordings = read_record(FRAMES / "sensor_info.json", dict[str, Entry], "hdf5")
     sides, classes = {}, []
-    for side in ("train", "val"):
-        sides[side], classes = read_annotations(ANNOTATIONS / f"{side}.json")
+    for side in ("train", "val", "test"):
+        if side != "test" or (ANNOTATIONS / "test.json").exists():
+            sides[side], classes = read_annotations(ANNOTATIONS / f"{side}.json", least=int(side != "test"))
     shown = choose_samples([*sides["val"], *sides["train"]], params.num_samples)
     scanning = Scanning(FRAMES, params.limits.dead_pixel_c, info.window, {sample.image_id for sample in shown})
-    scans = scan_recordings(recordings, [*sides["train"], *sides["val"]], scanning)
+    scans = scan_recordings(recordings, [sample for side in sides.values() for sample in side], scanning)
     verdict = (judge_frames(scans, params.limits) + judge_annotations(sides, classes, scans, params.limits)
                + judge_split(sides, scans, info))
     verdict.counts["duplicate_frames"] = sum(entry.duplicate_frames for entry in recordings.values())

@@ -260,7 +260,7 @@ def nights(project: Project) -> Project:
         (folder / "data/frames").mkdir(parents=True, exist_ok=True)
         block = Frames(times, np.arange(600), frames, np.zeros(600, int))
         write_recording(folder / f"data/frames/{name}.h5", [block], sensor_id=name,
-                        mac_address="02:00:00:00:00:01", height=8, width=12, compression="lzf", level=1)
+                        mac_address="02:00:00:00:00:01", compression="lzf", level=1)
         segments = [("standing", 0, 100), ("lying", 100, 200), ("in bed", 200, 400), ("lying", 400, 500), ("standing", 500, 600)]
         written = {"recording": name, "persons": [{"object_id": 0, "segments": [
             {"label": label, "start_ms": int(times[start]), "end_ms": int(times[end - 1])} for label, start, end in segments]}]}

@@ -184,7 +184,7 @@ def write_side(folder, name: str, keyframes: list[tuple[int, tuple, int]], warm:
     folder.mkdir(exist_ok=True)
     numbers = np.arange(100)
     write_recording(folder / "R.h5", [Frames(1000 * numbers, numbers, frames, 0 * numbers)], sensor_id="R", mac_address="A",
-                    height=HEIGHT, width=WIDTH, compression="none", level=1)
+                    compression="none", level=1)
     images = [{"id": f"R_{index}", "sensor_id": "R", "mac_address": "A", "timestamp": 1000 * index, "width": WIDTH,
                "height": HEIGHT, "frame_idx": index} for index in sorted({index for index, _, _ in keyframes})]
     persons = [{"id": number, "image_id": f"R_{index}", "category_id": label, "object_id": 0,

@@ -25,7 +25,7 @@ PLAIN = ThermalActionTransform(False)
 def write_frames(path, pictures):
     numbers = np.arange(FRAMES)
     write_recording(path, [Frames(1000 + 170 * numbers, numbers, pictures, 0 * numbers)], sensor_id=path.stem,
-                    mac_address="02:00:00:00:00:01", height=pictures.shape[1], width=WIDTH, compression="gzip", level=1)
+                    mac_address="02:00:00:00:00:01", compression="gzip", level=1)
 
 
 def write_data(folder, keyframes=((3, 1), (75, 2), (149, 0)), height=HEIGHT, name="R1"):

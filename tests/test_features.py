@@ -200,8 +200,7 @@ def place(project: Project, monkeypatch) -> Project:
 
 def write(path: Path, stamps: np.ndarray, frames: np.ndarray) -> None:
     block = Frames(stamps, np.arange(len(stamps)), frames, np.zeros(len(stamps), int))
-    write_recording(path, [block], sensor_id=path.stem, mac_address="02:00:00:00:00:01", height=frames.shape[1],
-                    width=frames.shape[2], compression="gzip", level=1)
+    write_recording(path, [block], sensor_id=path.stem, mac_address="02:00:00:00:00:01", compression="gzip", level=1)
 
 
 def manifest() -> dict:

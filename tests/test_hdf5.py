@@ -100,7 +100,7 @@ import numpy as np
 from thermal_action.recordings import Frames, write_recording
 chunk = np.random.default_rng(0).normal(20, 3, (64, 128, 128)).astype(np.float32)
 blocks = (Frames(start + np.arange(64), np.arange(64), chunk, np.zeros(64, int)) for start in range(0, 20032, 64))
-write_recording("big.h5", blocks, sensor_id="R", mac_address="m", height=128, width=128, compression="lzf", level=1)
+write_recording("big.h5", blocks, sensor_id="R", mac_address="m", compression="lzf", level=1)
 # not ru_maxrss, which begins with the parent's
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """

@@ -12,7 +12,7 @@ from thermal_action.recordings import CHUNK_FRAMES, Frames, Recording, write_rec
 
 
 def write(path, blocks, **changes):
-    settings = {"sensor_id": "R1", "mac_address": "02:00:00:00:00:01", "height": 4, "width": 5, "compression": "gzip", "level": 2}
+    settings = {"sensor_id": "R1", "mac_address": "02:00:00:00:00:01", "compression": "gzip", "level": 2}
     write_recording(path, blocks, **(settings | changes))
     return path
 

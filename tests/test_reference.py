@@ -94,7 +94,7 @@ def write_side(folder, seed: int) -> ThermalActionDataset:
     folder.mkdir()
     numbers = np.arange(len(frames))
     write_recording(folder / "R.h5", [Frames(1000 * numbers, numbers, np.array(frames), 0 * numbers)], sensor_id="R",
-                    mac_address="A", height=HEIGHT, width=WIDTH, compression="none", level=1)
+                    mac_address="A", compression="none", level=1)
     write_json(folder / "side.json", {"images": images[::-1], "annotations": persons,
                                       "categories": [{"id": label, "name": name} for label, name in enumerate("abcd")]})
     return ThermalActionDataset(folder, folder / "side.json", ThermalActionTransform(False), 16)

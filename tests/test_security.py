@@ -22,7 +22,8 @@ from thermal_action.files import check_url, is_url
 from thermal_action.raw import read_query
 from thermal_action.raw_store import RawStore
 from thermal_action.recordings import Recording
-from thermal_action.sources.archive import ArchiveSource, unpack
+from thermal_action.sources.archive import ArchiveSource
+from thermal_action.sources.locations import unpack
 from thermal_action.sources.tdengine.rest import checked_url
 from thermal_action.training.initial import Init, check_init
 from tiny import SEVEN_ACTIONS, write_archive

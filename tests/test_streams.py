@@ -31,8 +31,7 @@ def times(count: int, seed: int = 0) -> np.ndarray:
 
 def write_hdf5(path: Path, frames: np.ndarray, stamps: np.ndarray, lost: int = 0) -> Path:
     block = Frames(stamps, np.arange(len(stamps)), frames, np.full(len(stamps), lost))
-    write_recording(path, [block], sensor_id=path.stem, mac_address="02:00:00:00:00:01", height=SIZE[0], width=SIZE[1],
-                    compression="gzip", level=1)
+    write_recording(path, [block], sensor_id=path.stem, mac_address="02:00:00:00:00:01", compression="gzip", level=1)
     return path
 
 

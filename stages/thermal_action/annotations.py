@@ -1,6 +1,7 @@
 """COCO-style annotations: one image per keyframe, one annotation per person, furniture and objects as context.
 
-    images       id `<recording>_<ms>`, sensor_id, mac_address, timestamp, width (columns), height (rows), frame_idx
+    images       id `<recording>_<ms>`, sensor_id, mac_address, timestamp, width (columns), height (rows), frame_idx; subject,
+                 who is recorded, and file_name, of the video that it was, where they are known
     annotations  id, image_id, bbox (normalised cx, cy, w, h), category_id, category_name, object_id
     context      image_id, bbox, category, subcategory, object_id: what is no person (a bed tells "on the bed" from "at risk")
     info         the window every sample is (windows.Windowing)
@@ -47,6 +48,8 @@ class Image:
     width: Annotated[int, Field(gt=0, lt=1 << 16)]
     height: Annotated[int, Field(gt=0, lt=1 << 16)]
     frame_idx: Count
+    subject: str | None = None
+    file_name: str | None = None
 
 
 @record
@@ -75,7 +78,7 @@ class Category:
 
 @record
 class Annotations:
-    images: Annotated[list[Image], Field(min_length=1)]
+    images: list[Image]
     annotations: list[Person]
     context: list[Context] = field(default_factory=list)
     categories: list[Category]
@@ -97,6 +100,8 @@ class Sample:
     object_ids: np.ndarray  # int64 (persons,)
     obscured: list[str | None] = field(default_factory=list)
     context: list[tuple[str, str, np.ndarray]] = field(default_factory=list)  # (category, subcategory, box)
+    subject: str | None = None
+    file_name: str | None = None
 
 
 def image_id(recording: str, timestamp: int) -> str:
@@ -114,9 +119,13 @@ def read_info(path: str | Path) -> Info:
     return read_record(path, Described, "coco").info
 
 
-def read_annotations(path: str | Path) -> tuple[list[Sample], list[str]]:
-    """Samples in the file's order and the class names in order of their ids; InputError for a file that contradicts itself."""
+def read_annotations(path: str | Path, least: int = 1) -> tuple[list[Sample], list[str]]:
+    """Samples in the file's order and the class names in order of their ids. InputError for a file that contradicts itself, or
+    has less than `least` samples.
+    """
     coco = read_record(path, Annotations, "coco")
+    if len(coco.images) < least:
+        raise InputError(f"{path} has no image, expected at least {least}; run `dvc repro coco` or `dvc pull`")
     categories = sorted(coco.categories, key=lambda category: category.id)
     if [category.id for category in categories] != list(range(len(categories))):
         raise InputError(f"{path}: category ids must count from 0 without holes, found {shown([c.id for c in categories])}")
@@ -146,6 +155,7 @@ def to_sample(image: Image, persons: list[Person], context: list[Context]) -> Sa
         object_ids=np.array([person.object_id for person in persons], dtype=np.int64),
         obscured=[person.attribute_obscured for person in persons],
         context=[(thing.category, thing.subcategory, corners(thing.bbox)) for thing in context],
+        subject=image.subject, file_name=image.file_name,
     )
 
 

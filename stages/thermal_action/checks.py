@@ -39,6 +39,11 @@ def shared_windows(train: Iterable[Sample], val: Sequence[Sample], frames_of: Ca
     return {"frames": len(shared), "val_windows": touched, "val_windows_share": touched / max(len(val), 1)}
 
 
+def shared_subjects(train: Iterable[Sample], val: Iterable[Sample]) -> list[str]:
+    """Who is recorded on both sides, as far as that is known."""
+    return sorted({sample.subject for sample in train} & {sample.subject for sample in val} - {None})
+
+
 def shared_between_recordings(scans: Sequence[RecordingScan]) -> tuple[list[dict], list[str]]:
     """Pairs of recordings of one device with frames of the same time, and the recordings whose pixels then differ."""
     pairs, conflicts = [], []

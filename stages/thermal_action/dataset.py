@@ -46,15 +46,15 @@ class DecodedFrames:
         return self._timestamps[recording]
 
     def read(self, recording: str, indices: np.ndarray) -> np.ndarray:
-        """float32 [n, H, W] C."""
+        """float32 [n, H, W] C, or [n, H, W, 3] from 0 to 255 of a video."""
         chunks, places = np.divmod(indices, CHUNK_FRAMES)
         starts = [0, *(np.flatnonzero(chunks[1:] != chunks[:-1]) + 1).tolist()]  # of frames in a row that are of one chunk
         parts = [self._chunk(recording, int(chunks[start])) for start in starts]
-        frames = np.empty((len(indices), *parts[0].shape[1:]), dtype=np.float32)
+        frames = np.empty((len(indices), *parts[0].shape[1:]), parts[0].dtype)
         for part, start, end in zip(parts, starts, [*starts[1:], len(indices)], strict=True):
             # a mode other than raise, or numpy writes a copy first; `Windowing` stays inside of a recording
             np.take(part, places[start:end], axis=0, out=frames[start:end], mode="clip")
-        return frames
+        return frames.astype(np.float32, copy=False)
 
     def _chunk(self, recording: str, chunk: int) -> np.ndarray:
         key = (recording, chunk)
@@ -163,6 +163,11 @@ class ThermalActionDataset(Dataset):
                         self._rooms_c.get(index))
         self._rooms_c[index] = window.room_c
         return window
+
+    def brightness(self, index: int) -> np.ndarray:
+        """float32 [T, H, W]: the frames of sample `index` as they were recorded, the colours of a video averaged."""
+        frames = self.frames.read(self.samples[index].recording, self.window(index))
+        return frames if frames.ndim == 3 else frames.mean(axis=-1)
 
     def subset(self, indices: Iterable[int]) -> "ThermalActionDataset":
         """The samples at `indices` as a data set of their own, that knows of no others: numbered from 0, with its own epoch."""

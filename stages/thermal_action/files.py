@@ -152,17 +152,26 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_sha256(path: str | Path, sha256: str | None, *, parameter: str, location: str | None = None) -> str:
-    """The checksum of a file. InputError if `sha256` is another one; None accepts any.
+def file_md5(path: str | Path) -> str:
+    """For those who publish no other: it tells a damaged download, not an attack."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
-    For the sentence: parameter is the name of `sha256` in params.yaml, location where the file came from, if not from `path`.
+
+def check_sum(path: str | Path, checksum: str | None, *, parameter: str, location: str | None = None) -> str:
+    """The SHA-256 of a file. InputError if it has another checksum than `checksum`; None accepts any.
+
+    checksum: 64 hex digits of SHA-256, or, as Zenodo lists them, md5: and 32. For the sentence: parameter is its name in
+    params.yaml, location where the file came from, if not from `path`.
     """
-    actual = file_sha256(path)
-    if sha256 not in (None, actual):
+    sha256 = file_sha256(path)
+    kind, _, expected = (checksum or sha256).rpartition(":")
+    actual = file_md5(path) if kind == "md5" else sha256
+    if expected != actual:
         page = " and is a web page" if is_web_page(path) else ""
-        raise InputError(f"{location or path} has the sha256 {actual}{page}, {parameter} says {sha256}: get the file again or"
-                         " correct the checksum")
-    return actual
+        raise InputError(f"{location or path} has the {kind or 'sha256'} {actual}{page}, {parameter} says {expected}: get the"
+                         " file again or correct the checksum")
+    return sha256
 
 
 def is_web_page(path: str | Path) -> bool:
@@ -175,10 +184,11 @@ def is_url(location: str) -> bool:
     return location.lower().startswith(("http://", "https://"))
 
 
-def check_url(url: str, sha256: str | None, *, parameter: str) -> None:
+def check_url(url: str, checksum: str | None, *, parameter: str, key: str = "sha256") -> None:
     """InputError for an address that is none, that holds a secret, or that comes without a checksum.
 
-    parameter: name of the address in params.yaml, which Git, dvc.lock and query.json keep for everybody to read.
+    parameter: name of the address in params.yaml, which Git, dvc.lock and query.json keep for everybody to read; key: that of the
+    checksum beside it.
     """
     try:
         parts = urlsplit(url)
@@ -189,14 +199,14 @@ def check_url(url: str, sha256: str | None, *, parameter: str) -> None:
         what = shown(secret[0]) if secret else "a user or password"
         raise InputError(f"{parameter} holds {what}, which Git and dvc.lock would keep for everybody to read: put user and "
                          "password into ~/.netrc, or download the file and give its path")
-    if sha256 is None:
-        raise InputError(f"{parameter} {url} is a URL: give its checksum in {parameter.rpartition('.')[0]}.sha256")
+    if checksum is None:
+        raise InputError(f"{parameter} {url} is a URL: give its checksum in {parameter.rpartition('.')[0]}.{key}")
 
 
-def download(url: str, path: Path, sha256: str, *, parameter: str) -> Path:
+def download(url: str, path: Path, checksum: str, *, parameter: str) -> Path:
     """Brings the file behind `url` to `path`, unless it is there already; a broken or another file leaves nothing.
 
-    parameter: as of check_sha256. InputError for a server that does not give the file, or gives another.
+    checksum, parameter: as of check_sum. InputError for a server that does not give the file, or gives another.
     """
     if path.exists():
         return path
@@ -213,7 +223,7 @@ def download(url: str, path: Path, sha256: str, *, parameter: str) -> Path:
             with bar, open(temporary, "wb") as file:
                 for block in response.iter_content(1 << 20):
                     bar.update(file.write(block))
-            check_sha256(temporary, sha256, parameter=parameter, location=url)
+            check_sum(temporary, checksum, parameter=parameter, location=url)
     except requests.RequestException as error:
         answer = f"HTTP {error.response.status_code}" if error.response is not None else type(error).__name__
         raise InputError(f"{url} cannot be downloaded ({answer}): check the address, then run the stage again") from None

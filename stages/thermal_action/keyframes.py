@@ -14,6 +14,7 @@ CATEGORIES = ("person", "furniture", "object", "building", "environment", "appli
 OBSCURED = ("0%", "25%", "50%", "75%")
 MAC_ADDRESS = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 RECORDING_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+OPTIONAL = ("subject", "file_name")
 # annotation tools let a box stick out by a fraction of a pixel: that much is cut off, more is refused
 OVERSHOOT = 0.01
 # of the sides of a box; a smaller one is empty in float32, in which boxes are computed
@@ -34,7 +35,10 @@ class Annotation:
 
 @dataclass(frozen=True, slots=True)
 class Keyframe:
-    """The boxes of one frame; times in ms since 1970 (UTC), mac_address in lower case."""
+    """The boxes of one frame; times in ms since 1970 (UTC), mac_address in lower case.
+
+    subject: who is recorded, where that is known; file_name: of the video that the recording was. Both are left out where None.
+    """
 
     data_id: str
     mac_address: str
@@ -42,6 +46,8 @@ class Keyframe:
     annotation_time: int
     data_time: int
     annotations: tuple[Annotation, ...]
+    subject: str | None = None
+    file_name: str | None = None
 
     @property
     def persons(self) -> list[Annotation]:
@@ -110,6 +116,7 @@ def parse_keyframe(record: object, classes: Sequence[str], place: str) -> Keyfra
         data_time=take_time(record, place),
         annotations=tuple(parse_annotation(annotation, classes, f"{place}, annotation {index}")
                           for index, annotation in enumerate(annotations, start=1)),
+        **{key: take(record, key, str, place) for key in OPTIONAL if record.get(key) is not None},
     )
 
 
@@ -190,7 +197,8 @@ def write_keyframes(path: str | Path, keyframes: Sequence[Keyframe]) -> None:
     with replacing(path) as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             for keyframe in keyframes:
-                file.write(json.dumps(asdict(keyframe), allow_nan=False) + "\n")
+                record = {key: value for key, value in asdict(keyframe).items() if key not in OPTIONAL or value is not None}
+                file.write(json.dumps(record, allow_nan=False) + "\n")
 
 
 def read_keyframe_files(folder: str | Path, classes: Sequence[str], suffix: str = "*.json*") -> dict[Path, list[Keyframe]]:

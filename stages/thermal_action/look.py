@@ -1,10 +1,14 @@
-"""How a model looks at temperatures: the sensor's level taken out, then a range of degrees scaled to [0, 1]. Without torch."""
+"""How a model looks at temperatures: the sensor's level taken out, then a range of degrees scaled to [0, 1]; and at a video's
+pixels likewise. Without torch.
+"""
 
 from typing import Literal
 
 import numpy as np
 
 Background = Literal["absolute", "window_median"]
+# a video's channels
+COLOURS = ("red", "green", "blue")
 
 # Where a room is moved to by window_median: between the medians of measured rooms, 16.2 and 18.1 C, rounded, so that one
 # temperature range serves both ways.

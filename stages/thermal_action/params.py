@@ -17,7 +17,7 @@ from ruamel.yaml.error import YAMLError
 
 from thermal_action import InputError, shown
 
-__all__ = ["ActionNames", "Field", "read_params", "section"]
+__all__ = ["ActionNames", "Field", "PictureSize", "parse_size", "read_params", "section"]
 
 Kind = TypeVar("Kind")
 # wrong parameters that a sentence names
@@ -40,6 +40,18 @@ def without_repeats(names: list[str]) -> list[str]:
 
 # the section `classes`: action names in the order of their ids
 ActionNames = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=2), pydantic.AfterValidator(without_repeats)]
+
+
+# rows x columns, or as the pictures are
+PictureSize = Annotated[str, Field(pattern=r"^(native|[1-9]\d{1,3}x[1-9]\d{1,3})$")]
+
+
+def parse_size(size: str) -> tuple[int, int] | None:
+    """(rows, columns) of a PictureSize; None for native."""
+    if size == "native":
+        return None
+    rows, columns = size.split("x")
+    return int(rows), int(columns)
 
 
 def read_params(name: str, kind: type[Kind], file: str | Path = "params.yaml") -> Kind:

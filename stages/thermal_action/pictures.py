@@ -1,6 +1,8 @@
-"""Pictures of thermal windows: a keyframe with its boxes and labels, and what happens around it."""
+"""Pictures of what is learned from and how: a keyframe with its boxes and labels and what happens around it, what augmentation
+does, curves of a training.
+"""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +15,20 @@ from thermal_action.files import replacing
 PERSON_COLOURS = ("#35e0ff", "#7dff5a", "#ff7de9", "#ffffff")
 STRIP_FRAMES = 8
 EXAMPLES_A_ROW = 2
+SIDE_COLOURS = {"train": "#9aa5b1", "inner": "#d9b26f", "val": "#1f5fa8"}
 
 
 def draw_window(path: str | Path, sample: Sample, window: np.ndarray, times_s: np.ndarray, keyframe: int,
                 classes: list[str]) -> None:
-    """PNG of one sample. `window` (T, H, W) C, `times_s` (T,) seconds from the keyframe, which stands at `keyframe`."""
+    """PNG of one sample. `window` (T, H, W) C, of a video (T, H, W, 3) from 0 to 255, `times_s` (T,) seconds from the keyframe,
+    which stands at `keyframe`.
+    """
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    low, high = np.percentile(window, [1, 99.8])
+    thermal = window.ndim == 3
+    low, high = np.percentile(window, [1, 99.8]) if thermal else (0, 255)
     # an even strip of the window in which the keyframe stands too
     shown = np.unique(np.linspace(0, len(window) - 1, STRIP_FRAMES).round().astype(int))
     shown[np.argmin(np.abs(shown - keyframe))] = keyframe
@@ -31,7 +37,8 @@ def draw_window(path: str | Path, sample: Sample, window: np.ndarray, times_s: n
     axes = figure.add_subplot(rows[0])
     picture = axes.imshow(window[keyframe], cmap="inferno", vmin=low, vmax=high,
                           extent=(0, sample.width, sample.height, 0))
-    figure.colorbar(picture, ax=axes, label="temperature, °C", shrink=0.9)
+    if thermal:
+        figure.colorbar(picture, ax=axes, label="temperature, °C", shrink=0.9)
     axes.set_title(f"{sample.image_id}   frame {sample.frame_idx}", loc="left", fontsize=11)
     draw_boxes(axes, sample, classes)
     axes.set_xlabel("column")
@@ -70,7 +77,7 @@ def draw_boxes(axes, sample: Sample, classes: list[str]) -> None:
 
 
 def draw_augmentations(path: str | Path, examples: Sequence) -> None:
-    """PNG of `training.augmentation_examples.examples(data, index, ...)`: before, after and the change of each, C.
+    """PNG of `training.augmentation_examples.examples(data, index, ...)`: before, after and the change of each, C or of 255.
 
     The keyframe with its boxes; where one frame does not show it, one row of pixels through the window, time downwards, the
     keyframe dotted.
@@ -80,7 +87,7 @@ def draw_augmentations(path: str | Path, examples: Sequence) -> None:
     import matplotlib.pyplot as plt
 
     frames, keyframe = examples[0].before.frames, examples[0].before.keyframe
-    _, height, width = frames.shape
+    height, width = frames.shape[1:3]
     low, high = np.percentile(frames, [1, 99.8])
     rows, gap, header = -(-len(examples) // EXAMPLES_A_ROW), 0.05 * width, 0.3 * height
     figure = plt.figure(figsize=(8 * EXAMPLES_A_ROW, 8 / (3 * width + 4 * gap) * (height + header) * rows))
@@ -90,11 +97,15 @@ def draw_augmentations(path: str | Path, examples: Sequence) -> None:
         left = place % EXAMPLES_A_ROW * (3 * width + 4 * gap) + gap
         shown = (slice(None), telling_row(example)) if example.over_time else keyframe
         before, after = example.before.frames[shown], example.after.frames[shown]
-        largest = max(np.abs(after - before).max(), 0.1)
+        change, unit = after - before, " °C"
+        if frames.ndim == 4:
+            change, unit = change.mean(axis=-1), " of 255"
+            before, after = (np.clip(each / 255, 0, 1) for each in (before, after))
+        largest = max(np.abs(change).max(), 0.1)
         note = ", a row of pixels, time downwards" if example.over_time else ""
         axes.text(left, top - 0.55 * header, example.title + note, fontsize=11, fontweight="bold")
         tiles = [("before", before, "inferno", low, high, example.before), ("after", after, "inferno", low, high, example.after),
-                 (f"change, within ±{largest:.1f} °C", after - before, "RdBu_r", -largest, largest, example.after)]
+                 (f"change, within ±{largest:.1f}{unit}", change, "RdBu_r", -largest, largest, example.after)]
         for name, tile, colours, lowest, highest, window in tiles:
             axes.text(left, top - 0.12 * header, name, fontsize=9)
             axes.imshow(tile, cmap=colours, vmin=lowest, vmax=highest, extent=(left, left + width, top + height, top))
@@ -113,7 +124,8 @@ def draw_augmentations(path: str | Path, examples: Sequence) -> None:
 def telling_row(example) -> int:
     """The row of pixels that changes most where persons are, if any are."""
     window = example.before
-    change = np.abs(example.after.frames - window.frames).sum(axis=0)  # (H, W)
+    change = np.abs(example.after.frames - window.frames).sum(axis=0)  # (H, W), of a video (H, W, 3)
+    change = change if change.ndim == 2 else change.sum(axis=-1)
     inside = np.zeros(change.shape, dtype=bool)
     for box in window.boxes:
         inside[pixels(box, *change.shape)] = True
@@ -127,3 +139,26 @@ def outline_boxes(axes, boxes: np.ndarray, corner: tuple[float, float], size: tu
         x1, y1, x2, y2 = np.tile(corner, 2) + box * np.tile(size, 2)
         colour = PERSON_COLOURS[person % len(PERSON_COLOURS)]
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.5))
+
+
+def draw_curves(path: str | Path, history: Sequence[Mapping[str, float]]) -> None:
+    """PNG of loss and accuracy by epoch: `history` has the scalars of each, by names as train/loss and val/top1."""
+    import matplotlib
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for axes, score, title in zip(panels, ("loss", "top1"), ("Loss", "Top-1"), strict=True):
+        for side, colour in SIDE_COLOURS.items():
+            points = [(epoch, scalars[f"{side}/{score}"]) for epoch, scalars in enumerate(history, start=1)
+                      if f"{side}/{score}" in scalars]
+            if points:
+                axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3, label=side)
+        axes.set(xlabel="epoch", ylim=(0, 1.02 if score == "top1" else None))
+        axes.set_title(title, fontsize=10, loc="left")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#e4e7ea")
+        axes.legend(fontsize=8, frameon=False)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png", metadata={"Software": None})
+    plt.close(figure)

@@ -1,29 +1,35 @@
-"""data/raw: what fetch writes and hdf5 reads. Pages of raw frames as the device sent them, and the record of the query.
+"""data/raw: what fetch writes and hdf5 reads. Raw frames as the device sent them, or video files, and the record of the query.
 
     query.json                       what was asked and what was received; written last, so that it stands for a whole fetch
     keyframes/<recording>.jsonl      the keyframe files
     frames/<recording>/000000.jsonl  pages of `page_frames` raw frames, one JSON object a line
-    frames/<recording>/complete.json frames, first and last time, payload format
-    timeline/<recording>.json        the simulator's truth       split.json   an archive's given split
+    frames/<recording>/video.*       in their place: the video that the recording is
+    frames/<recording>/complete.json frames, first and last time, format
+    timeline/<recording>.json        the simulator's truth
+    split.json                       an archive's given split, or which recordings are for testing alone
 """
 
 import binascii
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pybase64
 from isal import isal_zlib
+from pydantic import TypeAdapter
 
 from thermal_action import InputError
 from thermal_action.files import code_sha256, read_json
 from thermal_action.keyframes import MAC_ADDRESS, RECORDING_ID
+from thermal_action.params import STRICT, Field
+from thermal_action.records import record
 
 # int16 payloads count tenths of a kelvin
 KELVIN_OFFSET = 273.15
@@ -55,6 +61,8 @@ class RawFrame:
 @dataclass(frozen=True)
 class PayloadFormat:
     """How `frame_data` holds the pixels: float32 is degrees C, int16 is deci-Kelvin (C = dK/10 - 273.15), little-endian."""
+
+    __pydantic_config__ = STRICT
 
     encoding: Literal["base64", "hex", "json"] = "base64"
     compression: Literal["zlib", "none"] = "zlib"
@@ -114,6 +122,42 @@ class PayloadFormat:
         return decoded
 
 
+@dataclass(frozen=True)
+class VideoFormat:
+    """What a video is: FFmpeg's name of its codec, frames a second as a fraction, size of the picture in pixels."""
+
+    __pydantic_config__ = STRICT
+
+    codec: str
+    rate: Annotated[str, Field(pattern=r"^[1-9]\d{0,8}(/[1-9]\d{0,8})?$")]
+    width: int
+    height: int
+
+    def times_ms(self, indices: np.ndarray) -> np.ndarray:
+        """int64 ms at which the frames of these numbers (from 0) end: the first one is over after one period."""
+        period_ms = 1000 / Fraction(self.rate)
+        return np.array([round((index + 1) * period_ms) for index in indices.tolist()], dtype=np.int64)
+
+
+def read_format(payload: Mapping[str, Any]) -> PayloadFormat | VideoFormat:
+    """How a recording holds its frames, as its entry in query.json says."""
+    return FORMAT.validate_json(json.dumps(payload), strict=True)
+
+
+@record
+class Received:
+    """What complete.json, and query.json after it, says of a recording."""
+
+    frames: int
+    first_ts: int
+    last_ts: int
+    payload: PayloadFormat | VideoFormat
+    facts: dict[str, Any]
+
+
+FORMAT, RECEIVED = TypeAdapter(PayloadFormat | VideoFormat), TypeAdapter(Received)
+
+
 def from_decikelvin(numbers: np.ndarray) -> np.ndarray:
     """Tenths of a kelvin as degrees C, float32: of every int16 what float64 gives, in a quarter of the time."""
     celsius = numbers - np.float32(10 * KELVIN_OFFSET)
@@ -169,9 +213,9 @@ def encoder() -> dict:
 
 
 def asked(fetch: dict) -> dict:
-    """What of the section `fetch` decides the frames: everything but the settings of the sources not chosen."""
+    """What of the section `fetch` decides the frames: everything but the settings, or their absence, of sources not chosen."""
     chosen = fetch.get("source")
-    return {key: value for key, value in fetch.items() if key not in ("simulator", "archive", "tdengine") or key == chosen}
+    return {key: value for key, value in fetch.items() if not isinstance(value, dict | NoneType) or key == chosen}
 
 
 def read_query(raw_dir: str | Path, fetch: dict) -> dict:
@@ -200,13 +244,10 @@ def read_query(raw_dir: str | Path, fetch: dict) -> dict:
 def is_received(facts: Any) -> bool:
     """Whether it is what a complete.json holds."""
     try:
-        json.dumps(facts, allow_nan=False, ensure_ascii=False).encode()  # as query.json repeats it
-        numbers, payload = [facts["frames"], facts["first_ts"], facts["last_ts"]], facts["payload"]
-        choices = {field.name: get_args(field.type) for field in fields(PayloadFormat)}
-        return (all(type(number) is int for number in numbers) and isinstance(facts["facts"], dict)
-                and payload.keys() == choices.keys() and all(payload[name] in choices[name] for name in choices))
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        RECEIVED.validate_json(json.dumps(facts, allow_nan=False, ensure_ascii=False).encode(), strict=True)
+    except (TypeError, ValueError, RecursionError):  # also half a character, which query.json could not repeat
         return False
+    return True
 
 
 def device_of(raw_dir: str | Path, recording: str) -> str:
@@ -221,6 +262,11 @@ def device_of(raw_dir: str | Path, recording: str) -> str:
 
 def pages(folder: Path) -> list[Path]:
     return sorted(folder.glob("[0-9]*.jsonl"))
+
+
+def video_of(folder: Path) -> Path | None:
+    """The video file of a recording, if it is one."""
+    return next(iter(sorted(folder.glob("video.*"))), None)
 
 
 def read_page(path: Path) -> Iterator[RawFrame]:

@@ -6,16 +6,29 @@ in .scratch/fetch/, each under the fingerprint of all that decides it: the next 
 """
 
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from thermal_action import InputError
-from thermal_action.files import fingerprint, lock, move_folder, read_json, remove_abandoned, replacing, write_json
+from thermal_action.files import (
+    file_sha256,
+    fingerprint,
+    lock,
+    move_folder,
+    read_json,
+    remove_abandoned,
+    replacing,
+    write_json,
+)
 from thermal_action.kept import Kept
 from thermal_action.keyframes import Keyframe, write_keyframes
-from thermal_action.raw import PayloadFormat, RawFrame, is_received, pages, read_page
+from thermal_action.raw import PayloadFormat, RawFrame, VideoFormat, is_received, pages, read_page, video_of
 
 
 class RawRecording:
@@ -75,12 +88,43 @@ class RawRecording:
         self._page = []
 
 
+class RawVideo:
+    """The video file of one recording in a RawStore. `facts`: what its complete.json says; None until the video is there, whole
+    and as it was received.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.facts = folder, None
+        with suppress(InputError):
+            facts, video = read_json(folder / "complete.json"), video_of(folder)
+            if is_received(facts) and video is not None and file_sha256(video) == facts["facts"].get("sha256"):
+                self.facts = facts
+
+    @property
+    def complete(self) -> bool:
+        return self.facts is not None
+
+    def put(self, source: Path, video: VideoFormat, frames: int) -> None:
+        """Copies a video, which inspect_video found to be so, and declares the recording complete."""
+        with replacing(self.folder / f"video{source.suffix.lower()}") as temporary:
+            shutil.copyfile(source, temporary)
+            sha256 = file_sha256(temporary)
+        first_ts, last_ts = video.times_ms(np.array([0, frames - 1])).tolist()
+        self.facts = {"frames": frames, "first_ts": first_ts, "last_ts": last_ts, "payload": asdict(video),
+                      "facts": {"sha256": sha256}}
+        write_json(self.folder / "complete.json", self.facts)
+
+
+Stored = TypeVar("Stored", RawRecording, RawVideo)
+
+
 class RawStore:
     """A fetch in progress. Only one process at a time may work on one query."""
 
     def __init__(self, raw_dir: str | Path, query: dict, page_frames: int, scratch: str | Path = ".scratch"):
         self.raw_dir, self.query, self.page_frames = Path(raw_dir), query, page_frames
         self.kept, self.taken, self._keys = Kept(Path(scratch) / "fetch"), set(), {}
+        self.left_out: dict[str, str] = {}
         name = f"fetch-{fingerprint({'query': query, 'page_frames': page_frames})}"
         self.folder = Path(scratch) / name
         (self.folder / "frames").mkdir(parents=True, exist_ok=True)
@@ -100,12 +144,19 @@ class RawStore:
         question: plain, all that decides the recording beside its name; None: the whole query. To be asked before keyframes
         are put: an earlier fetch's come along.
         """
+        return self._open(recording_id, question, lambda folder: RawRecording(folder, self.page_frames))
+
+    def video(self, recording_id: str, question: Any = None) -> RawVideo:
+        """The same of a recording that is a video file."""
+        return self._open(recording_id, question, RawVideo)
+
+    def _open(self, recording_id: str, question: Any, kind: Callable[[Path], Stored]) -> Stored:
         folder = self.folder / "frames" / recording_id
         key = fingerprint([recording_id, question or self.query, self.page_frames])
         self._keys[recording_id] = key
-        raw = RawRecording(folder, self.page_frames)
+        raw = kind(folder)
         if not raw.complete and self.kept.restore_files(key, self.folder):
-            raw = RawRecording(folder, self.page_frames)
+            raw = kind(folder)
             self.taken.add(recording_id)
         return raw
 
@@ -114,6 +165,11 @@ class RawStore:
 
     def put_json(self, name: str, value: Any) -> None:
         write_json(self.folder / name, value)
+
+    def leave_out(self, recording_id: str, reason: str) -> None:
+        """A recording that the source has and the fetch goes without; query.json says so."""
+        self.left_out[recording_id] = reason
+        self._keys.pop(recording_id, None)
 
     def publish(self) -> dict:
         """Moves the fetch to data/raw; returns what query.json says. InputError while a recording is incomplete."""
@@ -125,6 +181,8 @@ class RawStore:
         if not received:
             raise InputError("the source gave no recording: check `fetch` in params.yaml")
         record = {"asked": self.query, "received": received, "frames": sum(facts["frames"] for facts in received.values())}
+        if self.left_out:
+            record["left_out"] = self.left_out
         write_json(self.folder / "query.json", record)
         for recording_id in self._keys.keys() - self.taken:
             # restored from the end, so that a complete.json stands for what was made with the frames, too

@@ -1,6 +1,7 @@
 """One HDF5 file per recording: frames in as a stream, repaired; any of them out.
 
-    frames [N, H, W] float32 C    timestamps [N] int64 ms, strictly increasing    frame_seqs [N] int64
+    frames [N, H, W] float32 C, or [N, H, W, 3] uint8 red, green, blue of a video
+    timestamps [N] int64 ms, strictly increasing    frame_seqs [N] int64
     corrupted [N] bool    lost_pixels [N] int32: how many pixels the frame had lost before repair
     attributes: sensor_id, mac_address, total_frames, corrupted_count, min_timestamp, max_timestamp
 
@@ -25,8 +26,8 @@ CHUNK_ROWS = 8192
 
 
 class Frames(NamedTuple):
-    """Some frames of a recording: times [n] int64 ms, sequence numbers [n] int64, pictures [n, H, W] float32 C, and how many
-    pixels of each were lost and repaired [n] int.
+    """Some frames of a recording: times [n] int64 ms, sequence numbers [n] int64, pictures [n, H, W] float32 C or
+    [n, H, W, 3] uint8, and how many pixels of each were lost and repaired [n] int.
     """
 
     times: np.ndarray
@@ -35,30 +36,27 @@ class Frames(NamedTuple):
     lost: np.ndarray
 
 
-def write_recording(path: str | Path, blocks: Iterable[Frames], *, sensor_id: str, mac_address: str, height: int, width: int,
+def write_recording(path: str | Path, blocks: Iterable[Frames], *, sensor_id: str, mac_address: str,
                     compression: Literal["gzip", "lzf", "none"], level: int) -> int:
     """Streams frames into an HDF5 file, a chunk at a time; returns how many they are.
 
-    Each of `blocks` but the last holds a multiple of CHUNK_FRAMES. `level` of gzip: up to 3 ISA-L's deflate, in a sixth of the
-    time of zlib's, which are those above. ValueError when the times do not strictly increase.
+    There is at least one of `blocks`, and each but the last holds a multiple of CHUNK_FRAMES. `level` of gzip: up to 3 ISA-L's
+    deflate, in a sixth of the time of zlib's, which are those above. ValueError when the times do not strictly increase.
     """
-    filters: dict = {"chunks": (CHUNK_FRAMES, height, width), "fletcher32": True}
-    if compression != "none":
-        filters |= {"compression": compression, "shuffle": True}
-    if compression == "gzip":
-        filters["compression_opts"] = level
     with replacing(path) as temporary, h5py.File(temporary, "w", libver="v110") as file:
-        dataset = file.create_dataset("frames", (0, height, width), "<f4", maxshape=(None, height, width), **filters)
-        total, columns = 0, []
+        dataset, total, columns = None, 0, []
         for block in blocks:
             columns.append((block.times, block.sequences, block.lost))
+            if dataset is None:
+                dataset = create_frames(file, block.pictures, compression, level)
             for start in range(0, len(block.pictures), CHUNK_FRAMES):
-                pictures = np.ascontiguousarray(block.pictures[start : start + CHUNK_FRAMES], "<f4")
+                pictures = np.ascontiguousarray(block.pictures[start : start + CHUNK_FRAMES], dataset.dtype)
                 if total % CHUNK_FRAMES:
                     raise ValueError(f"a block of {sensor_id} that is not the last ends within a chunk of {CHUNK_FRAMES} frames")
-                dataset.id.set_extent((total + len(pictures), height, width))
+                dataset.id.set_extent((total + len(pictures), *pictures.shape[1:]))
                 if compression == "gzip":
-                    dataset.id.write_direct_chunk((total, 0, 0), filtered(pictures, level))
+                    corner = (total, *[0] * (pictures.ndim - 1))
+                    dataset.id.write_direct_chunk(corner, filtered(pictures, dataset.chunks[0], level))
                 else:
                     dataset[total:] = pictures
                 total += len(pictures)
@@ -75,15 +73,30 @@ def write_recording(path: str | Path, blocks: Iterable[Frames], *, sensor_id: st
     return total
 
 
-def filtered(pictures: np.ndarray, level: int) -> bytes:
-    """A chunk of little-endian float32 pictures [n, H, W] as HDF5's filters shuffle, deflate and fletcher32 store it."""
-    if len(pictures) < CHUNK_FRAMES:  # chunks are stored whole
-        missing = np.zeros((CHUNK_FRAMES - len(pictures), *pictures.shape[1:]), pictures.dtype)
+def create_frames(file: h5py.File, first: np.ndarray, compression: str, level: int) -> h5py.Dataset:
+    """The empty data set for pictures like those of the `first` block. Thermal chunks all have CHUNK_FRAMES frames, since a
+    recording may go on; a video's clip is one block."""
+    colour = first.ndim == 4
+    frames = min(len(first), CHUNK_FRAMES) if colour else CHUNK_FRAMES
+    filters: dict = {"chunks": (frames, *first.shape[1:]), "fletcher32": True}
+    if compression != "none":
+        filters |= {"compression": compression, "shuffle": True}
+    if compression == "gzip":
+        filters["compression_opts"] = level
+    return file.create_dataset("frames", (0, *first.shape[1:]), "u1" if colour else "<f4", maxshape=(None, *first.shape[1:]),
+                               **filters)
+
+
+def filtered(pictures: np.ndarray, chunk: int, level: int) -> bytes:
+    """Little-endian pictures [n, ...] as HDF5's filters shuffle, deflate and fletcher32 store them in a chunk of `chunk` >= n."""
+    if len(pictures) < chunk:  # chunks are stored whole
+        missing = np.zeros((chunk - len(pictures), *pictures.shape[1:]), pictures.dtype)
         pictures = np.concatenate([pictures, missing])
-    words, plane = pictures.view("<u4").ravel(), np.empty(pictures.size, np.uint8)
+    width = pictures.itemsize
+    words, plane = pictures.view(f"<u{width}").ravel(), np.empty(pictures.size, np.uint8)
     stream = (isal_zlib if level <= isal_zlib.ISAL_BEST_COMPRESSION else zlib).compressobj(level)
     deflated = []
-    for byte in range(4):  # the first of all pixels, then the second
+    for byte in range(width):  # the first of all pixels, then the second
         np.right_shift(words, 8 * byte, out=plane, casting="unsafe")
         deflated.append(stream.compress(plane))
     deflated = b"".join([*deflated, stream.flush()])
@@ -162,7 +175,8 @@ class Recording:
         return self.attribute("mac_address")
 
     @property
-    def shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W), of a video (N, H, W, 3)."""
         return self.dataset("frames").shape
 
     @property
@@ -193,7 +207,7 @@ class Recording:
         return self.shape[0]
 
     def read(self, indices: np.ndarray | slice) -> np.ndarray:
-        """float32 [n, H, W] C of the frames at `indices`, in any order, repeats allowed."""
+        """float32 [n, H, W] C, of a video uint8 [n, H, W, 3], of the frames at `indices`, in any order, repeats allowed."""
         if isinstance(indices, slice):
             return self.stored("frames", indices)
         indices = np.asarray(indices)

@@ -42,8 +42,10 @@ class RecordingScan:
     stuck: list[int] = field(default_factory=list)  # frames equal to the one before, pixel by pixel
     dead_pixels: list[tuple[int, int, float]] = field(default_factory=list)  # row, column, deviation in C
     contrasts: dict[str, np.ndarray] = field(default_factory=dict)  # image id -> C per person
-    temperature: dict[str, float] = field(default_factory=dict)
+    temperature: dict[str, float] = field(default_factory=dict)  # C
     windows: dict[str, np.ndarray] = field(default_factory=dict)  # image id -> frames (T, H, W) C, of those asked for
+
+    # Of a video, which has no temperatures: no dead pixels, contrasts and temperature, and windows (T, H, W, 3) uint8.
 
     def save(self, path: Path) -> None:
         """All but the windows, as .npz."""
@@ -55,7 +57,7 @@ class RecordingScan:
                      images=np.array(list(self.contrasts), str),
                      persons=np.array([len(values) for values in self.contrasts.values()], np.int64),
                      contrasts=np.concatenate([np.empty(0), *self.contrasts.values()]),
-                     temperature=np.array([self.temperature[name] for name in TEMPERATURES]))
+                     temperature=np.array([*self.temperature.values()]))
 
     @classmethod
     def load(cls, path: Path) -> "RecordingScan":
@@ -66,7 +68,7 @@ class RecordingScan:
                        saved["lost_pixels"], saved["stuck"].tolist(),
                        [(int(row), int(column), deviation) for row, column, deviation in saved["dead_pixels"].tolist()],
                        dict(zip(saved["images"].tolist(), contrasts, strict=True)),
-                       dict(zip(TEMPERATURES, saved["temperature"].tolist(), strict=True)))
+                       dict(zip(TEMPERATURES, saved["temperature"].tolist(), strict=False)))
 
 
 @dataclass(frozen=True)
@@ -133,19 +135,17 @@ def scan_recording(recording: Recording, samples: Sequence[Sample], dead_pixel_c
     for sample in samples:
         keyframes[sample.frame_idx].append(sample)
     wanted = wanted or {}
-    scan.windows = {image: np.empty((len(indices), recording.height, recording.width), np.float32)
+    thermal, previous = len(recording.shape) == 3, None
+    scan.windows = {image: np.empty((len(indices), *recording.shape[1:]), np.float32 if thermal else np.uint8)
                     for image, indices in wanted.items()}
-    total = np.zeros((recording.height, recording.width))
-    squares, previous = np.zeros_like(total), None
-    lowest, highest = np.inf, -np.inf
+    measured = Measured(recording.shape[1:])
     for start in range(0, len(timestamps), CHUNK_FRAMES):
         frames = recording.read(slice(start, start + CHUNK_FRAMES))
-        total += frames.sum(0, dtype=np.float64)
-        squares += np.square(frames, dtype=np.float64).sum(0)
+        if thermal:
+            measured.add(frames)
         for image, indices in wanted.items():
             here = indices // CHUNK_FRAMES == start // CHUNK_FRAMES
             scan.windows[image][here] = frames[indices[here] - start]
-        lowest, highest = min(lowest, float(frames.min())), max(highest, float(frames.max()))
         for offset, frame in enumerate(frames):
             index = start + offset
             if not lost[index]:
@@ -153,14 +153,36 @@ def scan_recording(recording: Recording, samples: Sequence[Sample], dead_pixel_c
             if previous is not None and np.array_equal(frame, previous):
                 scan.stuck.append(index)
             previous = frame
-            for sample in keyframes.get(index, ()):
+            for sample in keyframes.get(index, ()) if thermal else ():
                 scan.contrasts[sample.image_id] = np.array([box_contrast(frame, box) for box in sample.boxes])
         progress(len(frames))
-    mean = total / len(timestamps)
-    spread = np.sqrt(np.maximum(squares / len(timestamps) - mean**2, 0))
-    scan.dead_pixels = find_dead_pixels(mean, spread, dead_pixel_c)
-    scan.temperature = dict(zip(TEMPERATURES, (lowest, highest, float(mean.mean())), strict=True))
+    if thermal:
+        scan.dead_pixels = find_dead_pixels(measured.mean, measured.spread, dead_pixel_c)
+        scan.temperature = dict(zip(TEMPERATURES, (measured.lowest, measured.highest, float(measured.mean.mean())), strict=True))
     return scan
+
+
+class Measured:
+    """What the temperatures of a recording come to, [H, W] C a block of frames [n, H, W] at a time."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.frames, self.total, self.squares = 0, np.zeros(shape), np.zeros(shape)
+        self.lowest, self.highest = np.inf, -np.inf
+
+    def add(self, frames: np.ndarray) -> None:
+        self.frames += len(frames)
+        self.total += frames.sum(0, dtype=np.float64)
+        self.squares += np.square(frames, dtype=np.float64).sum(0)
+        self.lowest, self.highest = min(self.lowest, float(frames.min())), max(self.highest, float(frames.max()))
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self.total / self.frames
+
+    @property
+    def spread(self) -> np.ndarray:
+        """Standard deviation over time."""
+        return np.sqrt(np.maximum(self.squares / self.frames - self.mean**2, 0))
 
 
 def box_contrast(frame: np.ndarray, box: np.ndarray) -> float:

@@ -3,7 +3,8 @@
 A window of 64 frames lasts about ten seconds and keyframes stand one second apart, so a random split of keyframes shows
 the model nearly every validation frame. Whole sessions, recordings or blocks of time change sides instead, and training
 windows that still touch the other side (neighbouring recordings of one device overlap) are purged. With folds, the groups
-are dealt out to n folds, and every keyframe validates in one of them.
+are dealt out to n folds, and every keyframe validates in one of them. Where it is known who is recorded, whole subjects change
+sides: how a model does with people it has never seen is another question than with new clips of those it knows.
 """
 
 import random
@@ -16,7 +17,7 @@ import numpy as np
 
 from thermal_action import InputError
 
-SplitBy = Literal["session", "recording", "time", "keyframe", "given"]
+SplitBy = Literal["session", "recording", "time", "subject", "stratified", "keyframe", "given"]
 # random assignments of groups among which the best stratified one is taken, and random orders of dealing them out to folds
 CANDIDATES, DEALS = 2000, 200
 
@@ -32,6 +33,7 @@ class Window:
     first_ms: int
     last_ms: int
     labels: tuple[int, ...]
+    subject: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,13 @@ def split_windows(windows: Sequence[Window], *, by: SplitBy, val_fraction: float
         return take_given(windows, given)
     if by == "keyframe":
         return split_by_keyframe(windows, val_fraction, seed, folds, fold)
+    if by == "stratified":
+        return purged(windows, stratify(windows, val_fraction, seed, folds, fold), by)
     groups = {
         "session": lambda: group_by_session(windows, recording_spans, session_gap_s),
         "recording": lambda: [window.recording for window in windows],
         "time": lambda: [(window.mac_address, window.timestamp // int(block_s * 1000)) for window in windows],
+        "subject": lambda: [subject_of(window) for window in windows],
     }[by]()
     if len(set(groups)) < 2:
         raise InputError(f"split_by {by} finds only one {'block' if by == 'time' else by} in {len(windows)} keyframes: fetch "
@@ -75,13 +80,48 @@ def split_windows(windows: Sequence[Window], *, by: SplitBy, val_fraction: float
         raise InputError(f"coco.folds {folds}, but split_by {by} finds only {found} groups in {len(windows)} keyframes: choose "
                          f"at most {found} folds, or recording or time in `coco.split_by`")
     val_groups = deal_groups(groups, labels, folds, seed)[fold] if folds else choose_groups(groups, labels, val_fraction, seed)
-    train = [window for window, group in zip(windows, groups, strict=True) if group not in val_groups]
-    val = [window for window, group in zip(windows, groups, strict=True) if group in val_groups]
+    return purged(windows, [group in val_groups for group in groups], by)
+
+
+def purged(windows: Sequence[Window], validates: Sequence[bool], by: SplitBy) -> Split:
+    """The sides, without training windows that share a frame with the other one."""
+    sides: dict[bool, list[Window]] = {False: [], True: []}
+    for window, side in zip(windows, validates, strict=True):
+        sides[side].append(window)
+    train, val = sides[False], sides[True]
     touching = overlapping(train, val)
     if len(touching) == len(train):
         raise InputError(f"split_by {by} leaves no training window that shares no frame with validation: choose larger groups")
     return Split([window.image_id for window in train if window.image_id not in touching],
                  [window.image_id for window in val], sorted(touching))
+
+
+def subject_of(window: Window) -> str:
+    if window.subject is None:
+        raise InputError(f"split_by subject, but the keyframes of {window.recording} do not say who is recorded: choose recording"
+                         " or session in `coco.split_by`")
+    return window.subject
+
+
+def stratify(windows: Sequence[Window], val_fraction: float, seed: int, folds: int, fold: int) -> list[bool]:
+    """Which windows validate: whole recordings, of each class the same share, whoever is recorded.
+
+    The class of a recording is its most frequent label, ties to the lowest id; -1 where nobody is. Of each at least one
+    validates and one trains, where there are two. With folds they are dealt out in turn, class after class.
+    """
+    labels, generator = defaultdict(Counter), np.random.default_rng(seed)
+    for window in windows:
+        labels[window.recording].update(window.labels)
+    by_class = defaultdict(list)
+    for recording, counts in sorted(labels.items()):
+        by_class[min(counts, key=lambda label: (-counts[label], label), default=-1)].append(recording)
+    val, dealt = set(), 0
+    for _, recordings in sorted(by_class.items()):
+        shuffled, count = generator.permutation(recordings).tolist(), len(recordings)
+        share = min(max(round(count * val_fraction), 1), count - 1)
+        val.update(shuffled[(fold - dealt) % folds :: folds] if folds else shuffled[:share])
+        dealt += count
+    return [window.recording in val for window in windows]
 
 
 def take_given(windows: Sequence[Window], given: Mapping[str, Sequence[str]] | None) -> Split:

@@ -36,9 +36,9 @@ class TorchModel:
 
     @torch.inference_mode()
     def describe(self, windows: np.ndarray, least: float) -> list[Described]:
-        """The persons, scored `least` or more, of each window [B, T, H, W] C."""
+        """The persons, scored `least` or more, of each window [B, T, H, W] C, or [B, T, H, W, 3] of videos."""
         frames = torch.from_numpy(np.stack([look_at(window, **self.info["transform"]) for window in windows])).to(self.device)
-        frames = frames[:, None].expand(-1, 3, -1, -1, -1)
+        frames = frames.movedim(-1, 1) if frames.ndim == 5 else frames[:, None].expand(-1, 3, -1, -1, -1)
         if self.model.detector is None:
             boxes = [frames.new_tensor([WHOLE_PICTURE])] * len(frames)
             scores, on_bed = [frames.new_ones(1)] * len(frames), [frames.new_zeros(1)] * len(frames)

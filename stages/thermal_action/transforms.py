@@ -1,4 +1,4 @@
-"""From degrees to network input: background normalisation, augmentation in training, scaling."""
+"""From degrees, or a video's pixels, to network input: background normalisation, augmentation in training, scaling."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,11 +16,12 @@ from thermal_action.look import ROOM_C, Background, scale
 class ThermalActionTransform:
     """Window of frames [T, H, W] C -> frames [3, T, H, W] float32 in [0, 1], boxes [N, 4], labels [N], object ids [N], beds.
 
-    The three channels are one: a view without a copy. Boxes are x1, y1, x2, y2 in [0, 1] before and after. Copy-paste may add a
-    person; nobody is ever lost. Beds are the boxes [M, 4] of furniture to lie on.
+    The three channels are one: a view without a copy; those of a video, [T, H, W, 3], are its colours. Boxes are x1, y1, x2, y2
+    in [0, 1] before and after. Copy-paste may add a person; nobody is ever lost. Beds are the boxes [M, 4] of furniture to lie
+    on.
 
     is_train: augment; without it the same window always gives the same tensor.
-    temperature_range: C that become 0 and 1; beyond them values are cut.
+    temperature_range: C, or values of a video's pixels, that become 0 and 1; beyond them values are cut.
     background: `absolute` trusts the sensor's level. `window_median` moves the median of the whole window to 17 C first,
         for the level drifts by degrees between sensors, seasons and warm-up. (One number a window: a level per pixel would
         erase whoever lies still.)
@@ -48,4 +49,9 @@ class ThermalActionTransform:
         frames = torch.from_numpy(scale(window.frames, self.temperature_range, out=own))
         beds = [box for name, box in window.furniture if name in BEDS]
         boxes, beds = (torch.from_numpy(np.array(each, np.float32).reshape(-1, 4)) for each in (window.boxes, beds))
-        return frames.expand(3, *frames.shape), boxes, torch.from_numpy(window.labels), window.object_ids, beds
+        return as_channels(frames), boxes, torch.from_numpy(window.labels), window.object_ids, beds
+
+
+def as_channels(frames: Tensor) -> Tensor:
+    """A window [T, H, W], or one in colours [T, H, W, 3] -> [3, T, H, W], a view."""
+    return frames.movedim(-1, 0) if frames.ndim == 4 else frames.expand(3, *frames.shape)

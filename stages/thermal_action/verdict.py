@@ -19,13 +19,15 @@ LEAKY_SPLITS = ("keyframe", "given")
 
 @section
 class Limits:
+    """Those of a sensor's pixels and links may be left out of a params.yaml for videos, which have none."""
+
     max_keyframe_distance_ms: Annotated[int, Field(ge=0)]
     max_gap_ms: Annotated[int, Field(gt=0)]
-    dead_pixel_c: Annotated[float, Field(gt=0)]
-    min_contrast_c: float
-    max_damaged_share: Share
     max_stuck_share: Share
-    max_cold_share: Share
+    dead_pixel_c: Annotated[float, Field(gt=0)] = 3.0
+    min_contrast_c: float = 1.0
+    max_damaged_share: Share = 0.5
+    max_cold_share: Share = 0.1
 
 
 @dataclass
@@ -100,7 +102,8 @@ def judge_annotations(sides: Mapping[str, Sequence[Sample]], classes: Sequence[s
     if cold > limits.max_cold_share * len(contrasts):
         verdict.problems.append(f"{cold} of {len(contrasts)} person boxes are not {limits.min_contrast_c} C warmer than their "
                                 "surroundings, above max_cold_share: boxes and frames do not belong together")
-    for side, own in sides.items():
+    for side in ("train", "val"):
+        own = sides[side]
         counts = Counter(int(label) for sample in own for label in sample.labels)
         missing = [name for number, name in enumerate(classes) if not counts[number]]
         if not counts:
@@ -124,4 +127,22 @@ def judge_split(sides: Mapping[str, Sequence[Sample]], scans: Sequence[Recording
         verdict.warnings.append(f"leaky split {info.split_by}: {sentence}")
     elif shared["frames"]:
         verdict.problems.append(f"the split by {info.split_by} leaks: {sentence}")
+    subjects = checks.shared_subjects(sides["train"], sides["val"])
+    if subjects:
+        sentence = f"{len(subjects)} subjects stand on both sides, {subjects[0]} for one"
+        if info.split_by == "subject":
+            verdict.problems.append(f"the split by subject leaks: {sentence}")
+        else:
+            verdict.warnings.append(f"{sentence}: scores say how well people are recognised that training has seen")
+    judge_test(sides, times, info, verdict)
     return verdict
+
+
+def judge_test(sides: Mapping[str, Sequence[Sample]], times: Mapping[str, np.ndarray], info: Info, verdict: Verdict) -> None:
+    """Whether the recordings for testing are none that training or validation has."""
+    known = [*sides["train"], *sides["val"]]
+    shared = checks.shared_windows(known, sides.get("test", []),
+                                   lambda sample: checks.window_frames(sample, times[sample.recording], info.window))
+    if shared["frames"]:
+        verdict.warnings.append(f"{shared['val_windows']} of {len(sides['test'])} windows for testing share frames with those of"
+                                " training and validation: their predictions are no test")

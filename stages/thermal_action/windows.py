@@ -6,7 +6,7 @@ import numpy as np
 
 from thermal_action.params import Field, section
 
-Sampling = Literal["consecutive", "uniform_time"]
+Sampling = Literal["consecutive", "uniform_time", "whole"]
 CENTRED = 0.5
 
 
@@ -32,12 +32,20 @@ class Windowing:
         """int64 [length] frame indices of the window whose keyframe is frame `centre` of a recording; timestamps [N] ms.
 
         `consecutive` takes the frames as they came; `uniform_time` takes the frame nearest to each tick of a clock of
-        `period_ms` through the keyframe. Beyond the ends of the recording its first and last frame repeat.
+        `period_ms` through the keyframe. Beyond the ends of the recording its first and last frame repeat. `whole` takes frames
+        spread evenly over all the recording, a clip, wherever its keyframe stands.
         """
+        if self.sampling == "whole":
+            return spread_evenly(len(timestamps), self.length)
         steps = np.arange(self.length) - self.position
         if self.sampling == "consecutive":
             return np.clip(centre + steps, 0, len(timestamps) - 1)
         return nearest_frames(timestamps, timestamps[centre] + steps * self.period_ms)
+
+
+def spread_evenly(total: int, count: int) -> np.ndarray:
+    """int64 [count] numbers of `total` things, the middles of so many equal parts; some come twice where there are fewer."""
+    return (2 * np.arange(count) + 1) * total // (2 * count)
 
 
 def keyframe_position(length: int, keyframe: float = CENTRED) -> int:

@@ -26,7 +26,7 @@ class Move:
     shift_px: int
 
     def __call__(self, window: Window, rng: np.random.Generator) -> Window:
-        _, height, width = window.frames.shape
+        height, width = window.frames.shape[1:3]
         mirror_x, mirror_y, turn = rng.random(3) < (self.flip_horizontal, self.flip_vertical, self.half_turn)
         columns, along_x = place_along(width, mirror_x ^ turn, self.shift_px, window.boxes[:, 0::2], rng)
         rows, along_y = place_along(height, mirror_y ^ turn, self.shift_px, window.boxes[:, 1::2], rng)
@@ -35,7 +35,8 @@ class Move:
             return np.stack([along_x(boxes[:, 0::2]), along_y(boxes[:, 1::2])], axis=2).reshape(-1, 4)
 
         source = (rows[:, None] * width + columns).ravel()
-        frames = window.frames.reshape(-1, height * width).take(source, axis=1).reshape(window.frames.shape)
+        flat = window.frames.reshape(len(window.frames), height * width, *window.frames.shape[3:])
+        frames = flat.take(source, axis=1).reshape(window.frames.shape)
         return window.moved(frames, move)
 
 
@@ -99,7 +100,7 @@ def rotation(angle: float) -> np.ndarray:
 
 def resample(window: Window, linear: np.ndarray, shift: np.ndarray) -> Window | None:
     """The window under p -> linear @ p - shift * (W, H), in pixels from the picture's centre; None if it costs a person."""
-    _, height, width = window.frames.shape
+    height, width = window.frames.shape[1:3]
     picture = np.array([width, height])
 
     def middles_of(boxes: np.ndarray) -> np.ndarray:
@@ -118,10 +119,11 @@ def resample(window: Window, linear: np.ndarray, shift: np.ndarray) -> Window | 
     if smears(source, window.boxes, picture):
         return None
     grid = torch.from_numpy((2 * source - 1).astype(np.float32))
-    # frames as channels of one picture: they share the grid
-    frames = grid_sample(torch.from_numpy(np.ascontiguousarray(window.frames))[None], grid[None], mode="bilinear",
-                         padding_mode="border", align_corners=False)[0].numpy()
-    return window.moved(frames, move)
+    # frames, and their colours, as channels of one picture: they share the grid
+    layers = np.ascontiguousarray(np.moveaxis(window.frames, 3, 1) if window.frames.ndim == 4 else window.frames)
+    frames = grid_sample(torch.from_numpy(layers.reshape(-1, height, width))[None], grid[None], mode="bilinear",
+                         padding_mode="border", align_corners=False)[0].numpy().reshape(layers.shape)
+    return window.moved(np.moveaxis(frames, 1, -1) if window.frames.ndim == 4 else frames, move)
 
 
 def smears(source: np.ndarray, boxes: np.ndarray, picture: np.ndarray) -> bool:
@@ -143,7 +145,7 @@ class Erasing:
     def __call__(self, window: Window, rng: np.random.Generator) -> Window:
         if rng.random() >= self.probability:
             return window
-        _, height, width = window.frames.shape
+        height, width = window.frames.shape[1:3]
         picture = np.array([width, height])
         for _ in range(TRIES):
             area, aspect = rng.uniform(0.02, 0.33) * width * height, math.exp(rng.uniform(math.log(0.3), math.log(3.3)))

@@ -12,7 +12,8 @@ from thermal_action.look import room_c
 class Window:
     """Frames around a keyframe, and the persons in the keyframe.
 
-    frames [T, H, W] float32 C; boxes [N, 4] x1, y1, x2, y2 in [0, 1]; labels [N] int64; object_ids [N] int64.
+    frames [T, H, W] float32 C, or [T, H, W, 3] from 0 to 255 of a video; boxes [N, 4] x1, y1, x2, y2 in [0, 1]; labels [N] int64;
+    object_ids [N] int64.
     furniture: (name, box) as annotated.
     donors: (generator, balance) -> a person of another recording, or None where there is none; see `people.CopyPaste`.
     keyframe: its place among the frames, T // 2 if none is given.

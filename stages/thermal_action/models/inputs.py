@@ -1,4 +1,4 @@
-"""What a network sees of a window: channels made of the temperature, their scale, and the size of the picture."""
+"""What a network sees of a window: channels made of the temperature, or colours, their scale, and the size of the picture."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -7,12 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-Channel = Literal["temperature", "foreground", "difference"]
+from thermal_action.look import COLOURS
+
+Channel = Literal["temperature", "foreground", "difference", "red", "green", "blue"]
 MASK = "mask"  # the channel that PersonCrops adds
 
 
 class Inputs(nn.Module):
-    """frames [B, 3, T, H, W] in [0, 1], whose channels repeat one -> [B, len(channels), T, rows, cols].
+    """frames [B, 3, T, H, W] in [0, 1], whose channels repeat one or are colours -> [B, len(channels), T, rows, cols].
 
     temperature: the frame itself, (x - mean) / std.
     foreground: the frame without what stays, its pixel's median over the window, / std. Who lies still all the while vanishes
@@ -32,15 +34,18 @@ class Inputs(nn.Module):
         self.difference_std = difference_std
 
     def forward(self, frames: Tensor) -> Tensor:
-        frames = frames[:, 0]  # (B, T, H, W)
-        made = torch.stack([getattr(self, channel)(frames) for channel in self.channels], dim=1)
+        made = torch.stack([self.normalised(frames[:, COLOURS.index(channel)]) if channel in COLOURS
+                            else getattr(self, channel)(frames[:, 0]) for channel in self.channels], dim=1)
         if self.size is None:
             return made
         resized = functional.interpolate(made.flatten(0, 1), self.size, mode="bilinear", antialias=False)
         return resized.unflatten(0, made.shape[:2])
 
-    def temperature(self, frames: Tensor) -> Tensor:
+    def normalised(self, frames: Tensor) -> Tensor:
+        """[B, T, H, W], as all that follow."""
         return (frames - self.mean) / self.std
+
+    temperature = normalised
 
     def foreground(self, frames: Tensor) -> Tensor:
         usual = frames[:, ::4].median(dim=1, keepdim=True).values  # every fourth frame tells it as well

@@ -7,6 +7,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from thermal_action.look import COLOURS
 from thermal_action.records import Count, record
 from thermal_action.scoring.rows import Row
 from thermal_action.scoring.tables import align
@@ -16,7 +17,8 @@ WEAK = 0.5
 # recordings under which the card warns of chance
 FEW = 20
 TOO_FEW = "The side that it was scored on has few recordings: read the intervals."
-SIMULATED = "Its recordings were simulated: the scores compare models and promise nothing about a real room."
+SIMULATED = {"simulator": "Its recordings were simulated: the scores compare models and promise nothing about a real room.",
+             "lookalike": "Its clips were drawn: the scores compare models and promise nothing about real ones."}
 TEMPLATE = """# Model card
 
 Written by `stages/evaluate.py` beside `best.pt`.
@@ -27,24 +29,34 @@ Written by `stages/evaluate.py` beside `best.pt`.
 
 {table}
 
-Top-1: {top1}. Over the best of the four baselines that never look at a person: {margins}.{few}
+Top-1: {top1}. Over the best of the {baselines} baselines that never look at a person: {margins}.{few}
 
 Actions of which it names less than half: {weak}. Of these nobody was there to be scored: {unseen}.
 
 ## Intended use
 
-To study and compare how actions are recognised in recordings of a ceiling-mounted thermal sensor like the one that it was trained
-on.{simulated}
+{purpose}{simulated}
 
-It is not a medical device, and nobody's safety may depend on it: it misses falls, and what it calls a fall may be none. Another
-sensor, mounting, room or group of people needs scores of its own first.
+{limits}
 
 ## Use
 
+{use} The file loads with `weights_only=True`.
+"""
+# purpose, limits and use of a model of thermal recordings,
+THERMAL = ("""\
+To study and compare how actions are recognised in recordings of a ceiling-mounted thermal sensor like the one that it was trained
+on.""", """\
+It is not a medical device, and nobody's safety may depend on it: it misses falls, and what it calls a fall may be none. Another
+sensor, mounting, room or group of people needs scores of its own first.""", """\
     python stages/predict.py models/best.pt RECORDING --out predictions
 
-or `ThermalActionRecognizer("models/best.pt")` in a program. The file loads with `weights_only=True`.
-"""
+or `ThermalActionRecognizer("models/best.pt")` in a program.""")
+# and of one of videos
+VIDEO = ("To study and compare how actions are recognised in clips of videos like those that it was trained on.",
+         "Nobody's safety may depend on it. Another camera, view, workplace or group of people needs scores of its own first.",
+         "`dvc repro` names the clips of `fetch.videos.test` in `metrics/test_predictions.csv`.")
+COUNTS = {2: "two", 4: "four"}
 
 
 def read_versions(lock: Path, folders: Sequence[str]) -> dict[str, str]:
@@ -93,7 +105,9 @@ def format_card(trained: Trained, metrics: Mapping[str, Any], table: str, recall
     """Markdown. metrics: as evaluate.json holds them, table: their Markdown, recalls: rows of `tables.list_recalls`."""
     info, model = trained.info, metrics["model"]
     window, training = info["window"], info["training"]
-    looks = (f"{window['length']} frames of {info['frame_size'][0]}x{info['frame_size'][1]} pixels in C, "
+    video = not {*COLOURS}.isdisjoint(info["model"].get("channels", ()))
+    unit = "colour" if video else "C"
+    looks = (f"{window['length']} frames of {info['frame_size'][0]}x{info['frame_size'][1]} pixels in {unit}, "
              f"{window['sampling'].replace('_', ' ')}, keyframe at {window['keyframe']:g} of the window")
     found = ", and where persons are" if "finding" in metrics else ""
     rows = [["", ""], ["---", "---"],
@@ -111,11 +125,13 @@ def format_card(trained: Trained, metrics: Mapping[str, Any], table: str, recall
                for score, heading in (("top1", "top-1"), ("mean_class", "mean-class accuracy"))]
     weak = [f"{row['class']} ({100 * row['recall']:.0f} % of {row['support']})" for row in recalls if row["recall"] < WEAK]
     unseen = [name for name in info["classes"] if name not in {row["class"] for row in recalls}]
+    purpose, limits, use = VIDEO if video else THERMAL
     return TEMPLATE.format(
+        purpose=purpose, limits=limits, use=use, baselines=COUNTS[len(metrics["baselines"])],
         facts="\n".join(align(rows)), table=table.strip(), top1=f"{100 * model['top1']:.1f} %{interval(model, 'top1', level)}",
         margins="; ".join(margins), few=f" {TOO_FEW}" if metrics["data"]["recordings"] < FEW else "",
         weak=", ".join(weak) or "none", unseen=", ".join(unseen) or "none",
-        simulated=f" {SIMULATED}" if trained.source == "simulator" else "")
+        simulated=f" {SIMULATED[trained.source]}" if trained.source in SIMULATED else "")
 
 
 def describe_side(side: Side) -> str:

@@ -46,8 +46,7 @@ def describe_persons(data: ThermalActionDataset, progress: Callable[[int], objec
     for number in in_order_of_frames(data.samples):
         sample = data.samples[number]
         if len(sample.boxes):
-            frames = data.frames.read(sample.recording, data.window(number))
-            found[number] = describe(picture_parts(frames, data.windowing.position), sample.boxes)
+            found[number] = describe(picture_parts(data.brightness(number), data.windowing.position), sample.boxes)
         progress(1)
     return np.concatenate([found[number] for number in sorted(found)]).astype(np.float32)
 

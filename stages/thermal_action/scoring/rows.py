@@ -1,7 +1,7 @@
 """Scores and rows as they are written: for everything that has some, whatever it took to find them."""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,11 @@ def present(scores: Mapping[str, float]) -> dict[str, float]:
             for name, value in scores.items() if np.isfinite(value)}
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> list[Row]:
-    """Writes at least one row as CSV, under the keys of the first; returns them all."""
+def write_rows(path: Path, rows: Iterable[Row], columns: Sequence[str] = ()) -> list[Row]:
+    """Writes rows as CSV, under `columns` or, of at least one row, the keys of the first; returns them all."""
     rows = list(rows)
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
+        writer = csv.DictWriter(file, columns or rows[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     return rows

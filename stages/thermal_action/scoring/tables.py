@@ -28,6 +28,8 @@ HEADINGS = {"top1": "top-1", "top5": "top-5", "mean_class": "mean-class", "macro
 FINDING = {"ap50": "AP@0.5", "ap30": "AP@0.3", "map50": "mAP@0.5", "map30": "mAP@0.3", "recall": "recall",
            "precision": "precision", "top1": "top-1 of found", "mean_class": "mean-class of found", "idf1": "IDF1"}
 
+CLIP_COLUMNS = ("Video", "Predicted_Class", "Predicted_Label", "Confidence", "Top_5")
+
 
 @dataclass(frozen=True)
 class Persons:
@@ -114,6 +116,14 @@ def list_predictions(answers: Mapping[str, np.ndarray], model: str, persons: Per
             **{rival: persons.classes[labels[person]] for rival, labels in named.items()},
             **{f"p({name})": round(float(value), 6) for name, value in zip(persons.classes, probabilities, strict=True)},
         }
+
+
+def list_clips(answer: np.ndarray, samples: Sequence[Sample], classes: Sequence[str]) -> Iterator[Row]:
+    """One row per clip, in the columns that HRI30's users know; classes are counted from 1, as in the names of its videos."""
+    for sample, probabilities, order in zip(samples, answer, rank_classes(answer), strict=True):
+        likeliest = [f"{classes[label]}({probabilities[label]:.4f})" for label in order[:5]]
+        first = (sample.file_name or sample.recording, int(order[0]) + 1, classes[order[0]], f"{probabilities[order[0]]:.4f}")
+        yield dict(zip(CLIP_COLUMNS, (*first, "; ".join(likeliest)), strict=True))
 
 
 def list_confusions(answer: np.ndarray, persons: Persons) -> Iterator[Row]:

@@ -5,35 +5,18 @@
     annotations/{train,val}.json       optional: a given split, COCO style
 """
 
-import lzma
-import shutil
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import h5py
 
-from thermal_action import InputError, shown
-from thermal_action.files import (
-    check_sha256,
-    check_url,
-    download,
-    file_sha256,
-    fingerprint,
-    is_url,
-    read_json,
-    replacing_folder,
-)
+from thermal_action import InputError
+from thermal_action.files import file_sha256, read_json
 from thermal_action.keyframes import Keyframe, read_keyframe_folder
 from thermal_action.raw import PayloadFormat, Progress, RawFrame, encoder
 from thermal_action.raw_store import RawRecording, RawStore
+from thermal_action.sources.locations import open_location
 
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
-# what unpacking raises; RuntimeError: encrypted, or compressed in a way unknown here; ValueError: names that no file can have
-DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
 # float32 keeps every value of the archive bit by bit
 PAYLOAD = PayloadFormat("base64", "zlib", "float32")
 
@@ -42,8 +25,8 @@ class ArchiveSource:
     """`location` is a folder, an archive file or its http(s) URL; `sha256` its checksum (required for a URL)."""
 
     def __init__(self, *, location: str, sha256: str | None, classes: Sequence[str], scratch: str | Path = ".scratch"):
-        self.location, self.classes, self.scratch = location, list(classes), Path(scratch)
-        self.folder = self._unpacked(sha256)
+        self.location, self.classes = location, list(classes)
+        self.folder = root_of(open_location(location, sha256, section="fetch.archive", scratch=Path(scratch)))
 
     def query(self) -> dict:
         """The checksums of the files, so that another content is another query wherever it lies."""
@@ -97,25 +80,6 @@ class ArchiveSource:
             raise InputError(f"{self.location} has no frames/*.h5 and keyframes/*.json: give a folder or archive in that layout")
         return files
 
-    def _unpacked(self, sha256: str | None) -> Path:
-        location = self.location
-        if is_url(location):
-            check_url(location, sha256, parameter="fetch.archive.location")
-            check_suffix(urlsplit(location).path)
-            kept = self.scratch / f"download-{fingerprint([location, sha256])}" / Path(urlsplit(location).path).name
-            location = str(download(location, kept, sha256, parameter="fetch.archive.sha256"))
-        path = Path(location)
-        if path.is_dir():
-            return path
-        if not path.is_file():
-            raise InputError(f"fetch.archive.location {location} does not exist: give a folder, an archive file or a URL")
-        check_suffix(location)
-        actual = check_sha256(path, sha256, parameter="fetch.archive.sha256")
-        folder = self.scratch / f"archive-{actual[:16]}"
-        if not folder.exists():
-            unpack(path, folder)
-        return root_of(folder)
-
 
 def read_ids(path: Path) -> list[str]:
     try:
@@ -125,11 +89,6 @@ def read_ids(path: Path) -> list[str]:
     if not all(isinstance(name, str) for name in ids):
         raise InputError(f"{path} has no `images`, each with an id: write it COCO style, or leave annotations/ out")
     return ids
-
-
-def check_suffix(location: str) -> None:
-    if not location.endswith(ARCHIVE_SUFFIXES):
-        raise InputError(f"fetch.archive.location {location} is neither a folder nor one of {', '.join(ARCHIVE_SUFFIXES)}")
 
 
 def open_archived(path: Path) -> h5py.File:
@@ -147,37 +106,6 @@ def open_archived(path: Path) -> h5py.File:
     if len(shape) != 3 or 0 in shape or any(file[name].shape != shape[:1] for name in numbers.keys() - {"frames"}):
         raise InputError(f"{path} needs frames [N, H, W] and timestamps [N] of the same N")
     return file
-
-
-def unpack(path: Path, folder: Path) -> None:
-    """Unpacks files inside `folder` only; a member that points elsewhere, is no file or does not fit on the disk is refused."""
-    opener: Callable = zipfile.ZipFile if path.suffix == ".zip" else tarfile.open
-    try:
-        with replacing_folder(folder) as temporary, opener(path) as archive:
-            left = shutil.disk_usage(temporary).free
-            for member in archive.infolist() if isinstance(archive, zipfile.ZipFile) else archive:
-                left -= member.file_size if isinstance(member, zipfile.ZipInfo) else member.size
-                check_member(path, member, left)
-                if isinstance(member, zipfile.ZipInfo):
-                    archive.extract(member, temporary)
-                else:
-                    archive.extract(member, temporary, filter="data")
-    except InputError:
-        raise
-    except DAMAGE as error:
-        raise InputError(f"{path} cannot be unpacked safely: {error}") from None
-
-
-def check_member(path: Path, member: zipfile.ZipInfo | tarfile.TarInfo, left: int) -> None:
-    """left: bytes of the disk with this member unpacked."""
-    name = member.filename if isinstance(member, zipfile.ZipInfo) else member.name
-    if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise InputError(f"{path} cannot be unpacked safely: its member {shown(name)} points outside of the archive")
-    # symbolic links, too: with them the filter of Python below 3.11.13 lets members out (CVE-2025-4517)
-    if isinstance(member, tarfile.TarInfo) and not (member.isfile() or member.isdir() or member.islnk()):
-        raise InputError(f"{path} cannot be unpacked safely: its member {shown(name)} is neither a file nor a folder")
-    if left < 0:
-        raise InputError(f"{path} holds more than the disk has room for, at the latest with its member {shown(name)}: make room")
 
 
 def root_of(folder: Path) -> Path:

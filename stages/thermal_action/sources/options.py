@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from thermal_action import InputError
 from thermal_action.params import Field, section
 
 
@@ -56,13 +57,46 @@ class TDengine:
 
 
 @section
+class Place:
+    location: str | None
+    checksum: Annotated[str, Field(pattern="^((sha256:)?[0-9a-f]{64}|md5:[0-9a-f]{32})$")] | None
+
+
+@section
+class Videos:
+    train: Place
+    test: Place
+    damaged: Literal["refuse", "skip"]
+
+
+@section
+class Lookalike:
+    seed: Annotated[int, Field(ge=0)]
+    subjects: Annotated[int, Field(ge=2, le=99)]
+    test_subjects: Annotated[int, Field(ge=0, le=98)]
+    videos: Annotated[int, Field(ge=1, le=99)]
+    rows: Annotated[int, Field(ge=16, le=512, multiple_of=2)]  # pixels
+    cols: Annotated[int, Field(ge=16, le=512, multiple_of=2)]
+
+
+@section
 class Fetch:
-    source: Literal["simulator", "archive", "tdengine"]
-    buffer_frames: Annotated[int, Field(ge=0, le=100_000)]
-    page_frames: Annotated[int, Field(ge=1, le=100_000)]
-    simulator: Simulator
-    archive: Archive
-    tdengine: TDengine
+    """The settings of a source may be left out of a params.yaml that does not fetch from it."""
+
+    source: Literal["simulator", "archive", "tdengine", "videos", "lookalike"]
+    buffer_frames: Annotated[int, Field(ge=0, le=100_000)] = 0
+    page_frames: Annotated[int, Field(ge=1, le=100_000)] = 500
+    simulator: Simulator | None = None
+    archive: Archive | None = None
+    tdengine: TDengine | None = None
+    videos: Videos | None = None
+    lookalike: Lookalike | None = None
+
+
+def check_fetch(fetch: Fetch) -> None:
+    """What no single field can know; InputError names both."""
+    if getattr(fetch, fetch.source) is None:
+        raise InputError(f"params.yaml: fetch.source is {fetch.source}, but there is no section fetch.{fetch.source}: add it")
 
 
 @section

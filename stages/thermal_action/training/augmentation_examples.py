@@ -13,6 +13,8 @@ TYPICAL = {"copy_paste": 1.0, "person_contrast": 0.4, "time_warp": 0.5, "flip_ho
            "offset_c": 2.0, "brightness": 0.3, "fixed_pattern_c": 0.5, "noise_c": 0.5, "dropped_frames": 0.4,
            "lost_packets": 0.4, "box_jitter": 0.2}
 OFF = dict.fromkeys(Augment.__annotations__, 0)
+# of persons and of a thermal sensor, not of a video's clips
+THERMAL = {"copy_paste", "person_contrast", "offset_c", "fixed_pattern_c", "noise_c", "lost_packets", "box_jitter"}
 OVER_TIME = {"time_warp", "dropped_frames", "lost_packets"}
 
 
@@ -35,6 +37,8 @@ def examples(data, index: int, *, seed: int, **strengths: float) -> list[Example
     window, shown = data.read(index), []
     for name, typical in TYPICAL.items():
         on = bool(strengths[name])
+        if window.frames.ndim == 4 and name in THERMAL and not on:
+            continue
         strength = strengths[name] if on and typical != 1.0 else typical
         settings = OFF | {name: strength, "copy_paste_balance": strengths["copy_paste_balance"]}
         (augmentation,) = augmentations(**settings)

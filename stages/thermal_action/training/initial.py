@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from thermal_action import InputError
-from thermal_action.files import check_sha256, check_url, download, is_url
+from thermal_action.files import check_sum, check_url, download, is_url
 from thermal_action.models import ActionModel
 from thermal_action.params import Field, section
 from thermal_action.training.checkpoints import FORMAT, read_plain
@@ -66,7 +66,7 @@ def initialise(model: ActionModel, init: Init, *, classes: Sequence[str], scratc
     path = find_weights(init, scratch)
     if path is None:
         return {"source": "scratch"}
-    sha256 = check_sha256(path, init.sha256, parameter="train.init.sha256")
+    sha256 = check_sum(path, init.sha256, parameter="train.init.sha256")
     content = read_plain(path, name=init.location, remedy="get the file again")
     weights = tensors_of(content, init.location)
     require_source(weights, init)

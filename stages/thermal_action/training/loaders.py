@@ -17,7 +17,7 @@ from thermal_action.training.distributed import Team
 from thermal_action.training.samplers import EpochSampler, SamplerKind
 from thermal_action.transforms import ThermalActionTransform
 
-InnerSplit = Literal["recording", "keyframe"]
+InnerSplit = Literal["recording", "subject", "keyframe"]
 
 
 @dataclass
@@ -35,7 +35,8 @@ class Loaders:
 
 def carve_inner_side(data: ThermalActionDataset, fraction: float, seed: int, *, by: InnerSplit = "recording",
                      ) -> tuple[list[int], list[int]]:
-    """Sample indices to train on and to choose the best epoch by: whole recordings and no frame on both sides, or keyframes.
+    """Sample indices to train on and to choose the best epoch by: whole recordings, or all of some subjects, and no frame on both
+    sides, or keyframes.
 
     Indices on neither side are those of windows that share frames with the second one.
     """
@@ -43,7 +44,7 @@ def carve_inner_side(data: ThermalActionDataset, fraction: float, seed: int, *, 
     for index, sample in enumerate(data.samples):
         first_ms, last_ms = data.window_times(index)
         windows.append(Window(sample.image_id, sample.recording, sample.mac_address, sample.timestamp, first_ms, last_ms,
-                              tuple(sample.labels.tolist())))
+                              tuple(sample.labels.tolist()), sample.subject))
     split = split_windows(windows, by=by, val_fraction=fraction, seed=seed, recording_spans={}, session_gap_s=0,
                           block_s=1)
     place = {sample.image_id: index for index, sample in enumerate(data.samples)}

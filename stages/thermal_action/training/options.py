@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from thermal_action import InputError
 from thermal_action.models import thermal_tiny
 from thermal_action.models.inputs import Channel
-from thermal_action.params import Field, section
+from thermal_action.params import Field, PictureSize, parse_size, section
 from thermal_action.training.finding import BoxSource
 from thermal_action.windows import CENTRED
 
@@ -16,11 +16,11 @@ Name = Literal["thermal_tiny", "slowfast", "slowfast_r50", "slowfast_r101", "slo
 
 @section
 class Input:
-    min_c: Annotated[float, Field(ge=-50, le=200)]
-    max_c: Annotated[float, Field(ge=-50, le=200)]
+    min_c: Annotated[float, Field(ge=-50, le=255)]
+    max_c: Annotated[float, Field(ge=-50, le=255)]
     background: Literal["absolute", "window_median"]
     channels: Annotated[list[Channel], Field(min_length=1, max_length=3)]
-    size: Annotated[str, Field(pattern=r"^(native|[1-9]\d{1,3}x[1-9]\d{1,3})$")]  # rows x columns
+    size: PictureSize
     mean: Annotated[float, Field(ge=0, le=1)]
     std: Annotated[float, Field(gt=0, le=1)]
     difference_std: Annotated[float, Field(gt=0, le=1)]
@@ -87,7 +87,7 @@ def check_model(model: Model) -> None:
                          f" {', '.join(map(str, thermal_tiny.SPATIAL_STRIDES))}")
     if model.head == "crop":
         named = "model.crop_px" if model.input.size == "native" else "model.input.size"
-        sides = [model.crop_px] if model.input.size == "native" else parse_size(model.input.size)
+        sides = parse_size(model.input.size) or [model.crop_px]
         if min(sides) < 2 * model.spatial_stride:
             raise InputError(f"params.yaml: {named} {'x'.join(map(str, sides))} leaves less than two cells a side at"
                              f" model.spatial_stride {model.spatial_stride}: give a side of at least"
@@ -99,16 +99,11 @@ def check_model(model: Model) -> None:
         raise InputError(f"params.yaml: model.input.min_c {model.input.min_c} must be below max_c {model.input.max_c}")
 
 
-def parse_size(size: str) -> tuple[int, ...]:
-    return tuple(int(side) for side in size.split("x"))
-
-
 def architecture(model: Model, keyframe: float = CENTRED) -> dict[str, Any]:
     """The arguments of `build_model` but the number of classes, which the model file keeps; keyframe: window.keyframe."""
-    size = None if model.input.size == "native" else parse_size(model.input.size)
     head = {name: getattr(model, name) for name in ("classifier", "hidden", "roi_size", "context", "scene", "crop_px", "dropout")}
     own = getattr(model, model.name, None)
     return {"name": model.name, "spatial_stride": model.spatial_stride, "head": model.head, **head,
-            "channels": list(model.input.channels), "size": size, "mean": model.input.mean, "std": model.input.std,
-            "difference_std": model.input.difference_std, "keyframe": keyframe,
+            "channels": list(model.input.channels), "size": parse_size(model.input.size),
+            "mean": model.input.mean, "std": model.input.std, "difference_std": model.input.difference_std, "keyframe": keyframe,
             "backbone": asdict(own) if own is not None else {}}

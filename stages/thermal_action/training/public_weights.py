@@ -11,6 +11,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from thermal_action.look import COLOURS
 from thermal_action.models.inputs import MASK
 
 Source = Literal["pytorchvideo", "mmaction2", "torchvision"]
@@ -73,7 +74,7 @@ def rename_mmaction2(name: str) -> str:
 
 
 def fold_stem(weight: Tensor, channels: Sequence[str]) -> Tensor:
-    """The stem [O, 3, ...] of a network for colour pictures -> [O, len(channels), ...] for temperatures.
+    """The stem [O, 3, ...] of a network for colour pictures -> [O, len(channels), ...] for temperatures, or as it is for colours.
 
     Each channel gets the sum over red, green and blue, which is the answer to a grey picture, divided by the number of channels.
     So one channel answers as the network would to the picture shown three times, and so do several that show the same;
@@ -81,7 +82,7 @@ def fold_stem(weight: Tensor, channels: Sequence[str]) -> Tensor:
     Three times the same channel is the grey picture itself, and leaves the stem as it is. A mask is no picture: its weights
     are 0, and what it is good for has yet to be learned.
     """
-    if len(channels) == 3 and len(set(channels)) == 1:
+    if len(channels) == 3 and len(set(channels)) == 1 or tuple(channels) == COLOURS:
         return weight
     pictures = [float(channel != MASK) for channel in channels]
     return weight.sum(dim=1, keepdim=True) * weight.new_tensor(pictures).view(-1, *[1] * (weight.ndim - 2)) / sum(pictures)
