@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from thermal_action.annotations import Sample
-from thermal_action.boxes import pixels
+from thermal_action.boxes import WHOLE_PICTURE, pixels
 from thermal_action.files import replacing
 
 # colours that stay apart from each other and from the inferno map
@@ -68,6 +68,9 @@ def draw_boxes(axes, sample: Sample, classes: list[str]) -> None:
         x1, _, y2 = outline(box, edgecolor="#b0b0b0", linewidth=1, linestyle="--")
         axes.text(x1 + 0.2, min(y2 + 0.2, sample.height), name, color="#d0d0d0", fontsize=8, va="top", clip_on=True)
     for person, (box, label) in enumerate(zip(sample.boxes, sample.labels, strict=True)):
+        if tuple(box) == WHOLE_PICTURE:
+            axes.set_title(classes[label], loc="right", fontsize=11, fontweight="bold")
+            continue
         colour = PERSON_COLOURS[person % len(PERSON_COLOURS)]
         x1, y1, y2 = outline(box, edgecolor=colour, linewidth=2)
         above = y1 > sample.height / 12
