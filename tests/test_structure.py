@@ -1,10 +1,9 @@
 """pytest tests/test_structure.py - an edit re-runs what it must and no more: dvc.yaml names exactly the code it runs.
 
-After a change of dvc.yaml or params.yaml, `python tests/test_structure.py` copies it to pipelines/transfer.
+After a change of dvc.yaml or params.yaml, `python tests/test_structure.py` copies it to pipelines/transfer and pipelines/hri30.
 """
 
 import ast
-import copy
 import functools
 import importlib.metadata
 import io
@@ -32,6 +31,12 @@ OWN_PARAMS = ("fetch.source", "fetch.archive.location", "fetch.archive.sha256", 
               "train.balance_tau", "train.augment.shift_px", "train.augment.scale", "train.augment.box_jitter")
 # and what it starts from
 PRETRAINED = "../../models/best.pt"
+# The pipeline of clips has the root's stages, one output more and one plot less, and lacks what only thermal recordings have.
+HRI30 = ROOT / "pipelines/hri30"
+ANOTHER_OUT, ABSENT_PLOT = "metrics/test_predictions.csv", "Persons found"
+ABSENT = {"server", "fetch.buffer_frames", "fetch.page_frames", "fetch.simulator", "fetch.archive", "fetch.tdengine",
+          "hdf5.packet_px", "validate.limits.dead_pixel_c", "validate.limits.min_contrast_c", "validate.limits.max_damaged_share",
+          "validate.limits.max_cold_share"}
 # What the recordings of two pipelines have otherwise than the root's, of which the same sections are read,
 LONGER = ("seed", "rooms", "sessions", "recordings", "seconds", "keyframe_interval_s")
 ALARMS, LOCALIZATION = ROOT / "pipelines/alarms", ROOT / "pipelines/localization"
@@ -111,11 +116,14 @@ def test_params_are_the_sections_that_the_script_reads(folder, name):
     assert set(PIPELINES[folder]["stages"][name].get("params", [])) == read
 
 
+def below(stage: dict) -> dict:
+    """A stage of the root as it stands in pipelines/<task>."""
+    deps = [name if name.startswith(("data/", "metrics/", "models/")) else f"../../{name}" for name in stage["deps"]]
+    return stage | {"cmd": stage["cmd"].replace("stages/", "../../stages/"), "deps": deps}
+
+
 def test_transfer_is_the_root_pipeline_that_starts_from_its_model():
-    expected = copy.deepcopy(PIPELINE)
-    for stage in expected["stages"].values():
-        stage["cmd"] = stage["cmd"].replace("stages/", "../../stages/")
-        stage["deps"] = [name if name.startswith(("data/", "metrics/", "models/")) else f"../../{name}" for name in stage["deps"]]
+    expected = PIPELINE | {"stages": {name: below(stage) for name, stage in PIPELINE["stages"].items()}}
     expected["stages"]["train"]["deps"].insert(0, PRETRAINED)
     assert PIPELINES[TRANSFER] == expected, "run python tests/test_structure.py"
 
@@ -125,6 +133,25 @@ def test_transfer_has_all_parameters_and_sets_few_for_itself():
     differing = {key for key in own.keys() | root.keys() if key not in own or key not in root or own[key] != root[key]}
     assert differing <= set(OWN_PARAMS), "run python tests/test_structure.py"
     assert own["train.init.location"] == PRETRAINED
+
+
+def test_clips_go_through_the_root_pipeline():
+    own, root = PIPELINES[HRI30], PIPELINE
+    assert list(own["stages"]) == list(root["stages"])
+    for name, stage in own["stages"].items():
+        expected = below(root["stages"][name]) | {"desc": stage["desc"]}
+        if name == "evaluate":
+            expected["outs"] = [*expected["outs"][:-1], ANOTHER_OUT, expected["outs"][-1]]  # DVC sorts them
+        assert stage == expected, "run python tests/test_structure.py"
+    assert own["metrics"] == root["metrics"] and own["plots"] == [plot for plot in root["plots"] if ABSENT_PLOT not in plot]
+
+
+def test_clips_have_the_root_parameters_but_for_those_of_thermal_recordings():
+    own, root = leaves(YAML(typ="safe").load(HRI30 / "params.yaml")), leaves(PARAMS)
+    absent = {key for key in root if any(key == name or key.startswith(f"{name}.") for name in ABSENT)}
+    assert root.keys() - own.keys() == absent
+    assert {key.rpartition(".")[0].removesuffix(".train").removesuffix(".test") for key in own.keys() - root.keys()} == {
+        "fetch.lookalike", "fetch.videos", "hdf5.clip"}
 
 
 @pytest.mark.parametrize("folder", OTHERWISE, ids=lambda folder: folder.name)
@@ -152,7 +179,7 @@ def test_every_section_is_read_and_every_stage_described():
     assert all(stage["desc"] for stage in PIPELINE["stages"].values())
 
 
-@pytest.mark.parametrize("folder", [ROOT, ALARMS, LOCALIZATION], ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", [ROOT, ALARMS, LOCALIZATION, HRI30], ids=lambda folder: folder.name)
 def test_every_parameter_has_a_sentence_above_it(folder):
     # one comment may speak of a few keys in a row, of one line each
     uncommented = []
@@ -207,7 +234,8 @@ def test_readme_shows_the_table_that_the_pipeline_wrote():
 
 
 def copy_from_root() -> None:
-    """Writes pipelines/transfer/{dvc,params}.yaml: the root's, but for its own heading, start and parameters."""
+    """Writes pipelines/transfer/{dvc,params}.yaml: the root's, but for its own heading, start and parameters; and the stages of
+    pipelines/hri30/dvc.yaml: the root's, but for what it says of them."""
     heading = (TRANSFER / "dvc.yaml").read_text().partition("stages:\n")[0]
     stages = (ROOT / "dvc.yaml").read_text().replace(" stages/", " ../../stages/").replace("- requi", "- ../../requi")
     before, train, after = stages.partition("  train:\n")
@@ -222,7 +250,17 @@ def copy_from_root() -> None:
     yaml.dump(params, text)
     own_heading = (TRANSFER / "params.yaml").read_text().partition("\n\n")[0]
     (TRANSFER / "dvc.yaml").write_text(heading + before + train + after)
+    (HRI30 / "dvc.yaml").write_text(clips_from_root(stages))
     (TRANSFER / "params.yaml").write_text(own_heading + "\n\n" + text.getvalue().partition("\n\n")[2])
+
+
+def clips_from_root(stages: str) -> str:
+    own = (HRI30 / "dvc.yaml").read_text()
+    for name, stage in PIPELINE["stages"].items():
+        stages = stages.replace(f"desc: {stage['desc']}\n", f"desc: {PIPELINES[HRI30]['stages'][name]['desc']}\n")
+    last = "    - metrics/summary.json:\n        cache: false\n"
+    stages = stages.partition("\nmetrics:")[0].replace(last, f"{last}    - {ANOTHER_OUT}\n")
+    return own.partition("stages:\n")[0] + stages + "\nmetrics:" + own.partition("\nmetrics:")[2]
 
 
 if __name__ == "__main__":
