@@ -1,18 +1,23 @@
 # `make repro` runs the pipeline, `make test` the tests, `make test-slow` those that take minutes (whole pipelines in clones),
 # `make test-nightly` those that .ci/run leaves out (a team, a sweep, a queue at work); each sets up .venv first, once per
 # requirements.txt. `make bench` tells how fast each step is, beside the least it could take. `make localize` adds what
-# pipelines/localization, locate.py and train_actionformer_wrapper.py need.
+# pipelines/localization, locate.py and train_actionformer_wrapper.py need. `make hri30` wakes pipelines/hri30, and runs it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(abspath $(VENV))/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --require-hashes --requirement
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock"
 
-.PHONY: repro test test-slow test-nightly bench setup setup-tests localize lock
+.PHONY: repro hri30 test test-slow test-nightly bench setup setup-tests localize lock
 .DELETE_ON_ERROR:
 
 repro: setup
 	PATH="$(BIN):$$PATH" $(BIN)/dvc repro
+
+# DVC does not see a pipeline that never ran (pipelines/.dvcignore says why)
+hri30: setup
+	sed -i '/hri30/d' pipelines/.dvcignore
+	PATH="$(BIN):$$PATH" $(BIN)/dvc repro pipelines/hri30/dvc.yaml
 
 test: setup-tests
 	$(BIN)/ruff check stages tests benchmarks

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import grid_sample
 
 from thermal_action.augmentation.window import Window
-from thermal_action.boxes import centres, overlap, sizes
+from thermal_action.boxes import WHOLE_PICTURE, centres, overlap, sizes
 
 # Tries to find a place for a rectangle.
 TRIES = 10
@@ -28,8 +28,9 @@ class Move:
     def __call__(self, window: Window, rng: np.random.Generator) -> Window:
         height, width = window.frames.shape[1:3]
         mirror_x, mirror_y, turn = rng.random(3) < (self.flip_horizontal, self.flip_vertical, self.half_turn)
-        columns, along_x = place_along(width, mirror_x ^ turn, self.shift_px, window.boxes[:, 0::2], rng)
-        rows, along_y = place_along(height, mirror_y ^ turn, self.shift_px, window.boxes[:, 1::2], rng)
+        people = seen_whole(window.boxes)
+        columns, along_x = place_along(width, mirror_x ^ turn, self.shift_px, people[:, 0::2], rng)
+        rows, along_y = place_along(height, mirror_y ^ turn, self.shift_px, people[:, 1::2], rng)
 
         def move(boxes: np.ndarray) -> np.ndarray:
             return np.stack([along_x(boxes[:, 0::2]), along_y(boxes[:, 1::2])], axis=2).reshape(-1, 4)
@@ -38,6 +39,11 @@ class Move:
         flat = window.frames.reshape(len(window.frames), height * width, *window.frames.shape[3:])
         frames = flat.take(source, axis=1).reshape(window.frames.shape)
         return window.moved(frames, move)
+
+
+def seen_whole(boxes: np.ndarray) -> np.ndarray:
+    """Those of boxes [N, 4] that a move must keep in the picture: not a clip's, which is all of it."""
+    return boxes[(boxes != WHOLE_PICTURE).any(axis=1)]
 
 
 def place_along(
@@ -111,12 +117,13 @@ def resample(window: Window, linear: np.ndarray, shift: np.ndarray) -> Window | 
         half = np.sqrt((sizes(boxes) * picture) ** 2 @ (linear**2).T) / picture / 2
         return np.clip(np.concatenate([middles - half, middles + half], axis=1), 0, 1).astype(np.float32)
 
-    if (np.abs(middles_of(window.boxes) - 0.5) > 0.5).any():
+    people = seen_whole(window.boxes)
+    if (np.abs(middles_of(people) - 0.5) > 0.5).any():
         return None
     rows, columns = np.mgrid[:height, :width]
     targets = np.stack([columns, rows], axis=-1) + 0.5 - picture / 2 + shift * picture  # (H, W, 2)
     source = targets @ np.linalg.inv(linear).T / picture + 0.5
-    if smears(source, window.boxes, picture):
+    if smears(source, people, picture):
         return None
     grid = torch.from_numpy((2 * source - 1).astype(np.float32))
     # frames, and their colours, as channels of one picture: they share the grid

@@ -2,8 +2,8 @@
 
 A class is what somebody does with what, as in HRI30: a body that walks, nears, goes away or stays, and a tool that it carries,
 lifts, puts down or works with. The tools are a triangle (drill), a ring (polisher) and a square (object). A subject has a
-colour, a size, a pace and a room of its own; tempo, place and length of a clip are its own. What the clips have of the real ones is
-the form: that a model learns them says that the pipeline works, and nothing of how it does on HRI30.
+colour, a size, a pace and a room of its own; tempo, place and length of a clip are its own. What the clips have of the real ones
+is the form: that a model learns them says that the pipeline works, and nothing of how it does on HRI30.
 """
 
 import tempfile
