@@ -32,7 +32,7 @@ class Entry:
 
 @dataclass
 class RecordingScan:
-    """What one pass over a recording finds."""
+    """What one pass over a recording finds; of a video, which has no temperatures, neither dead pixels nor contrasts."""
 
     recording: str
     mac_address: str
@@ -43,9 +43,7 @@ class RecordingScan:
     dead_pixels: list[tuple[int, int, float]] = field(default_factory=list)  # row, column, deviation in C
     contrasts: dict[str, np.ndarray] = field(default_factory=dict)  # image id -> C per person
     temperature: dict[str, float] = field(default_factory=dict)  # C
-    windows: dict[str, np.ndarray] = field(default_factory=dict)  # image id -> frames (T, H, W) C, of those asked for
-
-    # Of a video, which has no temperatures: no dead pixels, contrasts and temperature, and windows (T, H, W, 3) uint8.
+    windows: dict[str, np.ndarray] = field(default_factory=dict)  # image id -> frames (T, H, W) C or (T, H, W, 3), if asked
 
     def save(self, path: Path) -> None:
         """All but the windows, as .npz."""
