@@ -64,8 +64,8 @@ def main() -> None:
     kept.forget_all_but(keys)
     total = {key: sum(entry[key] for entry in info.values())
              for key in ("total_frames", "corrupted_frames", "lost_pixels", "moved_frames")}
-    repaired = (f", {total['corrupted_frames']} of them with {total['lost_pixels']} lost pixels, all repaired and counted; packets"
-                f" put back in place in {total['moved_frames']}") if total["corrupted_frames"] else ""
+    repaired = (f", {total['corrupted_frames']} of them with {total['lost_pixels']} lost pixels, all repaired and counted;"
+                f" packets put back in place in {total['moved_frames']}") if total["corrupted_frames"] else ""
     print(f"hdf5: {len(info)} recordings ({taken} as they were), {total['total_frames']} frames{repaired}")
 
 
