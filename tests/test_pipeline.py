@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import h5py
 import pytest
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
-from clones import ROOT, SEVEN, Clone
+from clones import ROOT, SEVEN, Clone, tiny_repository
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +65,34 @@ def test_a_parameter_of_any_section_runs_again_what_it_reaches(copy_of_finished,
 def test_every_section_is_tried():
     assert {override.partition(".")[0].partition("=")[0] for override in FIRST_STAGE} == YAML(typ="safe").load(
         ROOT / "params.yaml").keys()
+
+
+# clips of four people, one of whom validates and one of whom is for testing alone, and a network of seconds
+CLIPS = {
+    "fetch": {"lookalike": {"subjects": 4, "test_subjects": 1, "rows": 16, "cols": 24}}, "hdf5": {"clip": {"size": "native"}},
+    "window": {"length": 8}, "validate": {"num_samples": 1},
+    "model": {"name": "thermal_tiny", "spatial_stride": 4, "hidden": 8, "thermal_tiny": {"width": 4}},
+    "train": {"epochs": 2, "select": "last", "patience": 0, "batch_size": 8}, "evaluate": {"bootstrap_samples": 100},
+    "runtime": {"processes": 1, "threads": 1, "device": "cpu"},
+}
+
+
+def test_clips_are_an_experiment_like_any_other(tmp_path):
+    clone, pipeline = tiny_repository(tmp_path), "pipelines/hri30"
+    clone.set_params(CLIPS, f"{pipeline}/params.yaml")
+    asleep = tmp_path / "pipelines/.dvcignore"
+    asleep.write_text(asleep.read_text().replace("/hri30/\n", ""))
+    clone.dvc("repro", f"{pipeline}/dvc.yaml")
+    clone.commit("clips")
+    seen = [name for name in clone.git("ls-files", pipeline).split() if "metrics" in name or "models" in name]
+    assert sorted(Path(name).name for name in seen) == ["dataset_stats.json", "evaluate.json", "model_card.md", "results.md",
+                                                        "summary.json", "validation_report.json"]
+    named = (tmp_path / pipeline / "metrics/test_predictions.csv").read_text().splitlines()
+    assert named[0] == "Video,Predicted_Class,Predicted_Label,Confidence,Top_5" and len(named) == 1 + 30
+    said = clone.dvc("exp", "run", f"{pipeline}/dvc.yaml", "-S", f"{pipeline}/params.yaml:coco.split_by=stratified")
+    assert "Running stage 'pipelines/hri30/dvc.yaml:coco'" in said and "dvc.yaml:hdf5'" not in said.replace("hdf5' didn't", "")
+    assert "subjects stand on both sides" in said
+    assert "top1" in clone.dvc("metrics", "diff", "--all")
 
 
 def test_experiments_compare_parameters_and_bad_ones_are_refused(copy_of_finished):

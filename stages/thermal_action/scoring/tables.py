@@ -132,12 +132,17 @@ def list_confusions(answer: np.ndarray, persons: Persons) -> Iterator[Row]:
 
 
 def list_recalls(answer: np.ndarray, persons: Persons, level: float) -> Iterator[Row]:
-    """Recall of each class that has support, with its Wilson interval, in order of the class ids."""
-    hits = np.bincount(persons.labels[rank_classes(answer)[:, 0] == persons.labels], minlength=len(persons.classes))
+    """Recall of each class that has support, with its Wilson interval, precision (empty where it is never named) and F1, in order
+    of the class ids."""
+    named = rank_classes(answer)[:, 0]
+    hits = np.bincount(persons.labels[named == persons.labels], minlength=len(persons.classes))
+    predicted = np.bincount(named, minlength=len(persons.classes))
     low, high = wilson(hits, persons.support, level)
     for label in np.flatnonzero(persons.support):
         yield {"class": persons.classes[label], "recall": round(hits[label] / persons.support[label], 6),
-               "low": round(low[label], 6), "high": round(high[label], 6), "support": int(persons.support[label])}
+               "low": round(low[label], 6), "high": round(high[label], 6), "support": int(persons.support[label]),
+               "precision": round(hits[label] / predicted[label], 6) if predicted[label] else "",
+               "f1": round(2 * hits[label] / (persons.support[label] + predicted[label]), 6)}
 
 
 def list_precision_recall(answer: np.ndarray, persons: Persons) -> Iterator[Row]:
