@@ -1,5 +1,6 @@
 """Pictures of an evaluation, one question each: what is mixed up, what is missed, how certain, better than nothing?"""
 
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,7 +42,8 @@ def picture(path: str | Path, width: float, height: float) -> Iterator[Axes]:
 
 
 def wrap(name: str, width: int = 24) -> str:
-    return "\n".join(textwrap.wrap(name, width))
+    """On lines of at most `width` characters, NamesLikeThis between their words."""
+    return "\n".join(textwrap.wrap(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name), width))
 
 
 def draw_confusion(path: str | Path, confusion: np.ndarray, classes: Sequence[str]) -> None:

@@ -157,6 +157,7 @@ def draw_curves(path: str | Path, history: Sequence[Mapping[str, float]]) -> Non
                       if f"{side}/{score}" in scalars]
             if points:
                 axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=3, label=side)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set(xlabel="epoch", ylim=(0, 1.02 if score == "top1" else None))
         axes.set_title(title, fontsize=10, loc="left")
         axes.spines[["top", "right"]].set_visible(False)

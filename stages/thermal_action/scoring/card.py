@@ -109,11 +109,12 @@ def format_card(trained: Trained, metrics: Mapping[str, Any], table: str, recall
     unit = "colour" if video else "C"
     looks = (f"{window['length']} frames of {info['frame_size'][0]}x{info['frame_size'][1]} pixels in {unit}, "
              f"{window['sampling'].replace('_', ' ')}, keyframe at {window['keyframe']:g} of the window")
+    whom = "clip" if info["model"].get("head") == "clip" else "person"
     found = ", and where persons are" if "finding" in metrics else ""
     rows = [["", ""], ["---", "---"],
             ["network", f"{info['model']['name']}, head {info['model'].get('head', 'roi')}, {trained.parameters:,} parameters"],
             ["sees", looks],
-            ["says", f"one of {len(info['classes'])} actions of every person{found}"],
+            ["says", f"one of {len(info['classes'])} actions of every {whom}{found}"],
             ["recordings", f"source {trained.source}"],
             *([f"version of {folder}", version] for folder, version in trained.versions.items()),
             ["split", trained.split],

@@ -80,7 +80,8 @@ def compare(answers: Mapping[str, np.ndarray], summaries: Mapping[str, Mapping[s
             persons: Persons, *, samples: int, level: float, seed: int) -> tuple[dict[str, float], dict[str, float]]:
     """(intervals of the model's top1 and mean_class, margins over the best of the rivals in each score with their intervals).
 
-    Recordings are redrawn, the same ones for the model and the rival. No interval when there is only one recording.
+    Recordings are redrawn, the same ones for the model and the rival. No interval where that changes nothing: of one recording
+    alone, or of mean_class where each class has one.
     """
     intervals: dict[str, float] = {}
     margins: dict[str, float] = {}
@@ -92,7 +93,9 @@ def compare(answers: Mapping[str, np.ndarray], summaries: Mapping[str, Mapping[s
         margins[score] = summaries[model][score] - summaries[best][score]
         if score in drawn[model] and draws.shape[1] > 1:
             for table, values in ((intervals, drawn[model][score]), (margins, drawn[model][score] - drawn[best][score])):
-                table[f"{score}_low"], table[f"{score}_high"] = percentile_interval(values, level)
+                low, high = percentile_interval(values, level)
+                if low < high:
+                    table |= {f"{score}_low": low, f"{score}_high": high}
     return present(intervals), present(margins)
 
 
