@@ -11,7 +11,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 
 from thermal_action import InputError
-from thermal_action.annotations import clip_label, read_info
+from thermal_action.annotations import Sample, clip_label, read_info
 from thermal_action.ava import Key, index_keys, key_of, read_detections
 from thermal_action.boxes import WHOLE_PICTURE
 from thermal_action.dataset import Item, ThermalActionDataset
@@ -27,6 +27,7 @@ class ThermalWindows(BaseActionDataset):
     pipeline: begins with LoadThermalWindow.
     window: fields of `windows.Windowing`; None takes the windows that the annotations were made for.
     look: `temperature_range` and `background` of ThermalActionTransform.
+    num_classes: how many actions the network knows; compared with the annotations.
     augment: strengths of augmentations by name, where not named as ThermalActionTransform has them; None augments nothing. What
         is drawn follows from `seed`, the epoch (ThermalEpochHook) and the sample, so that a sample that ClassBalancedDataset
         repeats is the same both times in one epoch.
@@ -57,23 +58,26 @@ class ThermalWindows(BaseActionDataset):
                                             cache_mb=self.cache_mb)
         index_keys(self.windows.samples, self.ann_file)
         self._metainfo["classes"] = tuple(self.windows.classes)
+        if self.num_classes not in (None, len(self.windows.classes)):
+            raise InputError(f"{self.ann_file} has {len(self.windows.classes)} classes, not {self.num_classes}: set num_classes"
+                             " (THERMAL_CLASSES) of the configuration")
         proposed = None if self.proposals is None else self._read_proposals()
-        data_list = []
-        for index, sample in enumerate(self.windows.samples):
-            if not len(sample.boxes) if proposed is None or not self.test_mode else key_of(sample) not in proposed:
-                continue
-            video, timestamp = key_of(sample)
-            entry = {"index": index, "video_id": video, "timestamp": timestamp, "img_key": f"{video},{timestamp:04d}"}
-            if len(sample.labels):
-                entry["label"] = clip_label(sample.labels)
-            if proposed is not None:
-                entry["proposals"], entry["proposal_scores"] = proposed.get(key_of(sample), (sample.boxes,
-                                                                                             np.ones(len(sample.boxes))))
-            entry["ann"] = {"gt_bboxes": sample.boxes, "gt_labels": self.one_hot(sample.labels), "entity_ids": sample.object_ids}
-            data_list.append(entry)
+        by_proposals = self.test_mode and proposed is not None
+        data_list = [self._describe(index, sample, proposed) for index, sample in enumerate(self.windows.samples)
+                     if (key_of(sample) in proposed if by_proposals else len(sample.boxes))]
         print_log(f"{self.ann_file}: {len(data_list)} windows, {len(self.windows) - len(data_list)} left out that have no"
-                  f" {'person' if proposed is None or not self.test_mode else 'proposal'}", logger="current")
+                  f" {'proposal' if by_proposals else 'person'}", logger="current")
         return data_list
+
+    def _describe(self, index: int, sample: Sample, proposed: dict[Key, tuple[np.ndarray, np.ndarray]] | None) -> dict:
+        video, timestamp = key = key_of(sample)
+        entry = {"index": index, "video_id": video, "timestamp": timestamp, "img_key": f"{video},{timestamp:04d}", "ann": {
+            "gt_bboxes": sample.boxes, "gt_labels": self.one_hot(sample.labels), "entity_ids": sample.object_ids}}
+        if len(sample.labels):
+            entry["label"] = clip_label(sample.labels)
+        if proposed is not None:
+            entry["proposals"], entry["proposal_scores"] = proposed.get(key, (sample.boxes, np.ones(len(sample.boxes))))
+        return entry
 
     def _read_proposals(self) -> dict[Key, tuple[np.ndarray, np.ndarray]]:
         """(boxes [p, 4], scores [p]) by keyframe, the most certain first; a box is proposed once, with its largest score."""

@@ -30,7 +30,7 @@ model = dict(
 
 pipeline = [_base_.load, dict(type="FormatShape", input_format="NCTHW", collapse=True), _base_.pack]
 windows = dict(type="ThermalWindows", data_root=_base_.data_root, data_prefix=dict(frames="frames"), pipeline=pipeline,
-               look=_base_.look)
+               look=_base_.look, num_classes=_base_.num_classes)
 
 train_dataloader = dict(
     batch_size=8, num_workers=0, sampler=dict(type="DefaultSampler", shuffle=True),
