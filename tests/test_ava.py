@@ -1,4 +1,4 @@
-"""python -m pytest tests/test_ava.py - without these, a tool that reads AVA's files could get other boxes and actions than ours."""
+"""python -m pytest tests/test_ava.py - without these, a tool that reads AVA files could get other boxes and actions than ours."""
 
 import csv
 import subprocess

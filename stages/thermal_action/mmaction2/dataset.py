@@ -118,7 +118,8 @@ class LoadThermalWindow(BaseTransform):
     [0, 1]), img_shape, original_shape, num_clips, clip_len, crop_quadruple; gt_bboxes and proposals float32 in pixels,
     gt_labels, entity_ids, proposal_scores and label.
 
-    channels: 3 for weights of colour pictures, which see one picture three times, or 1.
+    channels: 3 for weights of colour pictures, which see one picture three times, or 1 (then without MMAction2's Resize: OpenCV
+        drops the axis of a single channel).
     """
 
     def __init__(self, channels: Literal[1, 3] = 3):
