@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from logging.handlers import BufferingHandler
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from handed import EMPTY, LOOK, build_runner, configure, data  # noqa: F401
 from mmaction.registry import DATASETS, MODELS
 from mmengine.dataset import ClassBalancedDataset
+from mmengine.logging import MMLogger
 from torch.utils.data import DataLoader
 
 from conftest import ROOT
@@ -130,11 +132,13 @@ def test_class_balanced_dataset_shows_rare_actions_more_often(data, tmp_path):  
     assert torch.equal(balanced[last]["inputs"], handed[expected[last]]["inputs"])
 
 
-def test_a_keyframe_without_persons_is_left_out_and_counted(data, tmp_path, capsys):  # noqa: F811
+def test_a_keyframe_without_persons_is_left_out_and_counted(data, tmp_path):  # noqa: F811
+    log = BufferingHandler(100)
+    MMLogger.get_current_instance().addHandler(log)
     own, handed = ours(data), theirs("detection", data, tmp_path)
     assert [handed.get_data_info(place)["index"] for place in range(len(handed))] == others_than_empty(own)
     assert len(handed) == len(own) - 1 and not len(own.labels(EMPTY))
-    assert f"{len(handed)} windows, 1 left out that have no person" in capsys.readouterr().out
+    assert f"{len(handed)} windows, 1 left out that have no person" in log.buffer[-1].getMessage()
 
 
 def write_proposals(path, samples, chosen):
