@@ -1,7 +1,7 @@
 """make mmaction2 - without these, nobody would know which of two frame-mAPs of one network to set beside a published one.
 
-The cases are those of the table in benchmarks/README.md (benchmarks/frame_map.py); these tests say which way each goes, and by how
-much where it can be counted by hand.
+The cases are those of the table in benchmarks/README.md (benchmarks/frame_map.py); these tests say which way each goes, and by
+how much where it can be counted by hand.
 """
 
 import re
