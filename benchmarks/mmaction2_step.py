@@ -5,12 +5,12 @@ run  PYTHONPATH=stages .venv-mmaction2/bin/python -W ignore benchmarks/mmaction2
 Theirs is thermal_action/mmaction2/configs/slowfast_r50_recognition.py, fed by ThermalWindows, and a step is what its Runner makes
 of a batch: normalisation, loss, backward, SGD. Here it is slowfast_r50 with spatial stride 32 and head clip, with lateral
 convolutions as MMAction2's (plain) and pytorchvideo's (norm_relu), fed by ThermalActionDataset. Both see frames 0, 8, ... (slow)
-and 0, 2, ... (fast) of a window of 64 in three channels, learn 14 classes with dropout 0.5, by cross entropy and SGD with momentum,
-on one thread: four windows of 40 x 60 pixels (native), or one enlarged to 256 x 384 (minutes, 7 GB).
+and 0, 2, ... (fast) of a window of 64 in three channels, and learn 14 classes with dropout 0.5, by cross entropy and SGD, on one
+thread: four windows of 40 x 60 pixels (native), or one enlarged to 256 x 384 (minutes, 7 GB).
 
-Before that it is seen that both sides' windows are equal, and the backbone here takes MMAction2's weights and the logits of both are
-compared. Then the networks take turns; time is processor time, the best of some rounds, so that other programs matter little. "load"
-is what it takes to hand over windows whose frames are decoded already.
+Before that it is seen that both sides' windows are equal, the backbone here takes MMAction2's weights, and the logits of both are
+compared. Then the networks take turns; time is processor time, the best of some rounds, so that other programs matter little.
+"load" is what it takes to hand over a window whose frames are decoded already.
 """
 
 import argparse
