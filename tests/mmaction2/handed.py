@@ -62,4 +62,4 @@ class Losses(Hook):
         self.seen: list[float] = []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.seen.append(float(outputs["loss"]))
+        self.seen.append(outputs["loss"].item())

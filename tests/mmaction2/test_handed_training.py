@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import torch
 from handed import CONFIGS, EMPTY, Losses, build_runner, configure, data  # noqa: F401
+from mmaction.evaluation import ava_eval
 from mmaction.registry import METRICS
+from mmengine.evaluator import BaseMetric
 from test_handed_data import SIZE, others_than_empty, ours, write_proposals
 
 from conftest import ROOT
 from thermal_action import InputError
 from thermal_action.annotations import clip_label, read_annotations
-from thermal_action.ava import key_of
+from thermal_action.ava import key_of, write_detections, write_label_map, write_truth
 from thermal_action.scoring.baselines import find_persons
 from thermal_action.scoring.classification import score_classification
 from thermal_action.scoring.detection import LabelledBoxes, detect_in_boxes, frame_map
@@ -127,6 +129,43 @@ def test_mmaction2s_own_scripts_train_resume_and_test(data, tmp_path, kind):  # 
                                                          folder=tmp_path))
     assert tested == trained and {"top1", "mean_class"} <= dict(tested).keys()
     assert ("map50" in dict(tested)) == (kind == "detection")
+
+
+class Answers(BaseMetric):
+    """What the network said, as detections for an AVA csv."""
+
+    def process(self, data_batch, data_samples):
+        for sample in data_samples:
+            boxes, scores = (sample["pred_instances"][name].numpy() for name in ("bboxes", "scores"))
+            self.results.append(([(sample["video_id"], sample["timestamp"])] * len(boxes), boxes, scores[:, 1:]))
+
+    def compute_metrics(self, results):
+        images, boxes, scores = zip(*results, strict=True)
+        self.rows = detect_in_boxes(sum(images, []), np.concatenate(boxes), np.concatenate(scores).astype(np.float64))
+        return {}
+
+
+def test_both_evaluations_beside_each_other_in_one_run(data, tmp_path, monkeypatch):  # noqa: F811
+    """As for AVA itself: sigmoids and a background's column; our annotations for our metric, their export for MMAction2's."""
+    samples, classes = read_annotations(data / "annotations/val.json")
+    truth, labels, found = (str(tmp_path / name) for name in ("val.csv", "actions.pbtxt", "found.csv"))
+    write_truth(truth, samples)
+    write_label_map(labels, classes)
+    config = configure("detection", data, tmp_path / "work")
+    config.model.roi_head.bbox_head.update(background_class=True, multilabel=True, num_classes=15)
+    config.val_dataloader.dataset.background_class = True
+    config.val_evaluator = [config.val_evaluator, {"type": "AVAMetric", "ann_file": truth, "label_file": labels,
+                                                   "exclude_file": None, "num_classes": 15}]
+    runner = build_runner(config)
+    loop = runner.val_loop
+    loop.evaluator.metrics.append(answers := Answers())
+    monkeypatch.chdir(tmp_path)  # AVAMetric writes a file where it stands
+    said = runner.val()
+    assert "thermal/top1" in said and "thermal/ece" not in said  # sigmoids are no probabilities of one action
+    write_detections(found, answers.rows)
+    theirs = ava_eval(found, "mAP", labels, truth, None, verbose=False)["overall"]
+    assert 0.05 < theirs < 1 and said["thermal/map50"] == pytest.approx(theirs, abs=1e-6)
+    assert 0 < said["mAP/overall"] <= 1  # of four decimals, in which a network that has learned nothing says the same of all
 
 
 def ask(metric, results):
