@@ -1,66 +1,75 @@
 """A training step of SlowFast R50 in MMAction2 1.2.0 and here, on the same windows, side by side; as a table in Markdown.
 
-run  PYTHONPATH=stages /tmp/mma/bin/python -W ignore benchmarks/mmaction2_step.py [--sizes native 256x384]
+run  PYTHONPATH=stages .venv-mmaction2/bin/python -W ignore benchmarks/mmaction2_step.py [--data data] [--sizes native 256x384]
 
-Both are the 8x8 network of Kinetics with 14 classes and dropout 0.5, on three channels, and see frames 0, 8, ... (slow) and 0, 2,
-... (fast) of a window of 64: MMAction2's own configuration, but for resample_rate, 8 in place of 4, since it expects every second
-frame already; here spatial stride 32 and head clip, with lateral convolutions as MMAction2's (plain) and pytorchvideo's
-(norm_relu). A step is forward, cross entropy, backward and SGD with momentum on one thread, of four windows of 40 x 60 pixels
-(native) or one of 256 x 384 (minutes, 7 GB). The networks take turns; time is processor time, the best of some rounds, so that
-other programs matter little. Before that the backbone here takes MMAction2's weights, and the logits of both are compared.
+Theirs is thermal_action/mmaction2/configs/slowfast_r50_recognition.py, fed by ThermalWindows, and a step is what its Runner makes
+of a batch: normalisation, loss, backward, SGD. Here it is slowfast_r50 with spatial stride 32 and head clip, with lateral
+convolutions as MMAction2's (plain) and pytorchvideo's (norm_relu), fed by ThermalActionDataset. Both see frames 0, 8, ... (slow)
+and 0, 2, ... (fast) of a window of 64 in three channels, and learn 14 classes with dropout 0.5, by cross entropy and SGD, on one
+thread: four windows of 40 x 60 pixels (native), or one enlarged to 256 x 384 (minutes, 7 GB).
+
+Before that it is seen that both sides' windows are equal, the backbone here takes MMAction2's weights, and the logits of both are
+compared. Then the networks take turns; time is processor time, the best of some rounds, so that other programs matter little.
+"load" is what it takes to hand over a window whose frames are decoded already.
 """
 
 import argparse
-import importlib.util
+import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, interpolate
 from torch.utils.flop_counter import FlopCounterMode
 
 from thermal_action.boxes import WHOLE_PICTURE
+from thermal_action.dataset import collate_fn
 from thermal_action.models import ActionModel, build_model
 from thermal_action.training.public_weights import rename
 
-FRAMES, CLASSES = 64, 14
-SIZES = {"native": (4, 40, 60, 12), "256x384": (1, 256, 384, 2)}  # windows, rows, columns, rounds
-CONFIG = ".mim/configs/recognition/slowfast/slowfast_r50_8xb8-8x8x1-256e_kinetics400-rgb.py"
-MISSING = ("MMAction2 is not installed; make an environment that has it: python -m venv /tmp/mma && /tmp/mma/bin/pip install"
-           " -r requirements.txt mmengine==0.10.7 mmcv-lite==2.1.0 mmaction2==1.2.0 importlib_metadata==10.2.0")
-HEADINGS = ("network", "size", "parameters", "of the backbone", "GMAC", "ms of a step per window", "windows/s")
+SIZES = {"native": (4, None, 12), "256x384": (1, (256, 384), 2)}  # windows, rows and columns, rounds
+CONFIG = Path(__file__).resolve().parent.parent / "stages/thermal_action/mmaction2/configs/slowfast_r50_recognition.py"
+HEADINGS = ("network", "size", "parameters", "of the backbone", "GMAC", "ms of a step per window", "windows/s", "load, ms")
+Packed = dict  # of MMAction2: inputs, data_samples
 
 
-def build_theirs() -> nn.Module:
-    # a localizer that nothing here uses, which the wheel lacks and mmaction.models imports (mmaction2#2714)
-    for name in ("mmaction.models.localizers.drn", "mmaction.models.localizers.drn.drn"):
-        sys.modules[name] = ModuleType(name)
-    sys.modules["mmaction.models.localizers.drn.drn"].DRN = type("DRN", (), {})
-    import mmaction
-    from mmaction.registry import MODELS
-    from mmaction.utils import register_all_modules
+def build_theirs(data: Path) -> tuple[nn.Module, object]:
+    """The network and the validation windows of the configuration."""
+    os.environ["THERMAL_DATA"] = str(data)
+    from mmaction.registry import DATASETS, MODELS
     from mmengine import Config
+    from mmengine.registry import init_default_scope
 
-    register_all_modules()
-    config = Config.fromfile(Path(mmaction.__file__).parent / CONFIG).model
-    config.backbone.resample_rate = 8
-    config.cls_head.num_classes = CLASSES
-    return MODELS.build(config)
+    config = Config.fromfile(CONFIG)  # imports thermal_action.mmaction2, which comes before mmaction.models
+    init_default_scope("mmaction")
+    return MODELS.build(config.model), DATASETS.build(config.val_dataloader.dataset)
 
 
 def build_ours(lateral: str) -> ActionModel:
-    return build_model("slowfast_r50", num_classes=CLASSES, head="clip", spatial_stride=32, channels=["temperature"] * 3,
-                       backbone={"lateral": lateral})
+    return build_model("slowfast_r50", num_classes=14, head="clip", spatial_stride=32, channels=["temperature"] * 3, mean=0.3,
+                       std=0.1, backbone={"lateral": lateral})
+
+
+def load_theirs(windows: object, count: int) -> Packed:
+    from mmengine.dataset import pseudo_collate
+    return pseudo_collate([windows[index] for index in range(count)])
+
+
+def load_ours(windows: object, count: int) -> Tensor:
+    """[count, 3, T, H, W]: of the samples that MMAction2 is shown, through our own data set."""
+    shown = [windows.get_data_info(index)["index"] for index in range(count)]
+    return collate_fn([windows.windows[index] for index in shown])[0]
 
 
 def predict(model: nn.Module, frames: Tensor) -> Tensor:
-    """frames [B, 3, T, H, W] -> logits [B, classes]."""
+    """frames [B, 3, T, H, W] in [0, 1] -> logits [B, classes]."""
     if isinstance(model, ActionModel):
         return model(frames, [frames.new_tensor([WHOLE_PICTURE])] * len(frames))
-    return model(frames[:, None], stage="head")
+    preprocess = model.data_preprocessor
+    return model(((frames - preprocess.mean) / preprocess.std)[:, None], stage="head")
 
 
 @torch.no_grad()
@@ -86,44 +95,68 @@ def count_gmac(model: nn.Module, frames: Tensor) -> float:
     return counter.get_total_flops() / 2e9
 
 
-def measure_step(model: nn.Module, optimizer: torch.optim.Optimizer, frames: Tensor, labels: Tensor) -> float:
-    """Seconds of processor time."""
+def processor_seconds(work: Callable[[], object]) -> float:
     begun = time.process_time()
-    optimizer.zero_grad()
-    cross_entropy(predict(model, frames), labels).backward()
-    optimizer.step()
+    work()
     return time.process_time() - begun
 
 
-def compare_steps(size: str) -> None:
-    batch, rows, columns, rounds = SIZES[size]
+def step_theirs(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Packed) -> None:
+    """What mmengine's BaseModel.train_step does on one process, without its log."""
+    optimizer.zero_grad()
+    loss, _ = model.parse_losses(model(**model.data_preprocessor(dict(batch), True), mode="loss"))
+    loss.backward()
+    optimizer.step()
+
+
+def step_ours(model: nn.Module, optimizer: torch.optim.Optimizer, frames: Tensor, labels: Tensor) -> None:
+    optimizer.zero_grad()
+    cross_entropy(predict(model, frames), labels).backward()
+    optimizer.step()
+
+
+def compare_steps(name: str, data: Path) -> None:
+    count, size, rounds = SIZES[name]
     torch.manual_seed(0)
-    frames = torch.rand(batch, 1, FRAMES, rows, columns).repeat(1, 3, 1, 1, 1)
-    labels = torch.randint(CLASSES, (batch,))
-    models = {"MMAction2": build_theirs(), "here, plain": build_ours("plain"), "here, norm_relu": build_ours("norm_relu")}
-    print(f"{size}: {compare_logits(models['MMAction2'], models['here, plain'], frames)}\n")
+    theirs, windows = build_theirs(data)
+    batch, frames = load_theirs(windows, count), load_ours(windows, count)
+    assert torch.equal(torch.stack(batch["inputs"])[:, 0], frames), "MMAction2 was handed other windows"
+    if size is not None:
+        frames = torch.stack([interpolate(window, size, mode="bilinear") for window in frames])
+        batch["inputs"] = [window[None] for window in frames]
+    labels = torch.cat([sample.gt_label for sample in batch["data_samples"]])
+
+    models = {"MMAction2": theirs, "here, plain": build_ours("plain"), "here, norm_relu": build_ours("norm_relu")}
+    print(f"{name}: {count} equal windows; {compare_logits(theirs, models['here, plain'], frames)}\n")
     print(f"| {' | '.join(HEADINGS)} |\n|---|---{'|---:' * (len(HEADINGS) - 2)}|", flush=True)
-    optimizers = {name: torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9) for name, model in models.items()}
-    spent = {name: [] for name in models}
+    steps = {}
+    for network, model in models.items():
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        steps[network] = (lambda model=model, optimizer=optimizer: step_theirs(model, optimizer, batch)) if model is theirs else (
+            lambda model=model, optimizer=optimizer: step_ours(model, optimizer, frames, labels))
+    spent = {network: [] for network in models}
     for _ in range(rounds):
-        for name, model in models.items():
-            spent[name].append(measure_step(model, optimizers[name], frames, labels))
-    for name, model in models.items():
-        best = min(spent[name]) / batch
-        print(f"| {name} | {size} | {count_parameters(model):,} | {count_parameters(model.backbone):,} |"
-              f" {count_gmac(model, frames):.3f} | {1000 * best:.0f} | {1 / best:.3f} |")
+        for network, step in steps.items():
+            spent[network].append(processor_seconds(step))
+    for network, model in models.items():
+        best = min(spent[network]) / count
+        load = min(processor_seconds(lambda model=model: (load_theirs if model is theirs else load_ours)(windows, count))
+                   for _ in range(20)) / count
+        print(f"| {network} | {name} | {count_parameters(model):,} | {count_parameters(model.backbone):,} |"
+              f" {count_gmac(model, frames):.3f} | {1000 * best:.0f} | {1 / best:.3f} | {1000 * load:.2f} |")
     print()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of frames/ and annotations/")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["native"], help="of the pictures")
     options = parser.parse_args()
-    if importlib.util.find_spec("mmaction") is None:
-        sys.exit(MISSING)
+    if not (options.data / "annotations/val.json").exists():
+        sys.exit(f"{options.data}/annotations/val.json does not exist: run `dvc repro coco`, or give --data")
     torch.set_num_threads(1)
     for size in options.sizes:
-        compare_steps(size)
+        compare_steps(size, options.data)
 
 
 if __name__ == "__main__":
