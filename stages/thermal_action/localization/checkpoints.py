@@ -1,7 +1,10 @@
 """Checkpoints of ActionFormer: those of the stage localize, of train_actionformer_wrapper.py, and published ones."""
 
+import sys
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from actionformer import make_meta_arch
@@ -81,6 +84,18 @@ def different(one: dict, other: dict, above: str = "") -> str:
 
 
 def save(path: Path, content: dict) -> None:
-    # into an open file: given a path, torch writes its name into the archive, and equal runs would differ in bytes
+    """Equal contents give equal bytes, also those of a run that was resumed."""
+    # into an open file: given a path, torch writes its name into the archive
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        torch.save(content, file)
+        torch.save(settled(content), file)
+
+
+def settled(value: Any) -> Any:
+    """The same, but which of its parts are one object is decided by what they are: pickle writes an object it met before as a
+    reference, and what was read from a file is made of other objects than what a run began with."""
+    if isinstance(value, dict):
+        kept = {settled(key): settled(each) for key, each in value.items()}
+        return OrderedDict(kept) if isinstance(value, OrderedDict) else kept
+    if isinstance(value, list | tuple):
+        return type(value)(map(settled, value))
+    return sys.intern(value) if isinstance(value, str) else value
