@@ -24,7 +24,7 @@ from thermal_action.sources.locations import open_location
 from thermal_action.videos import DamagedVideo, inspect_video
 
 SUFFIXES = (".avi", ".mp4")
-NAME = re.compile(r"CID(\d+)_(SID\d+)_VID\d+", re.IGNORECASE)
+NAME = re.compile(r"CID(\d+)_SID(\d+)_VID\d+", re.IGNORECASE)
 UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")  # for the name of a recording
 WHOLE_PICTURE = (0.5, 0.5, 1.0, 1.0)  # cx, cy, w, h
 NAMED = 3  # damaged videos that a sentence names
@@ -89,7 +89,7 @@ def parse_name(path: Path, classes: Sequence[str]) -> tuple[int, str]:
     if not 1 <= int(name[1]) <= len(classes):
         raise InputError(f"{path} is of class {int(name[1])}, but `classes` in params.yaml has {len(classes)}: correct one of"
                          " them")
-    return int(name[1]) - 1, name[2].upper()
+    return int(name[1]) - 1, f"SID{int(name[2]):02d}"
 
 
 def name_recording(stem: str, side: str) -> str:
