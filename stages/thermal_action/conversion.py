@@ -67,6 +67,10 @@ class Conversion:
         """Stands for everything that decides the file: raw pages, parameters, `code` and versions."""
         folder = self.raw / "frames" / recording
         raw = {file.name: file_sha256(file) for file in (*pages(folder), *filter(None, [video_of(folder)]))}
+        if isinstance(read_format(received["payload"]), VideoFormat):
+            from thermal_action.videos import decoder
+
+            code = code | decoder()
         return fingerprint({"recording": recording, "received": received, "mac_address": device_of(self.raw, recording),
                             "raw": raw, "code": code, "params": {**asdict(self), "raw": None},
                             "versions": [h5py.version.hdf5_version, np.__version__, isal.__version__]})

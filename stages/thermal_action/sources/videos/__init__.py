@@ -21,7 +21,7 @@ from thermal_action.keyframes import Annotation, Keyframe
 from thermal_action.raw import Progress
 from thermal_action.raw_store import RawStore, RawVideo
 from thermal_action.sources.locations import open_location
-from thermal_action.videos import DamagedVideo, inspect_video
+from thermal_action.videos import DamagedVideo, decoder, inspect_video
 
 SUFFIXES = (".avi", ".mp4")
 NAME = re.compile(r"CID(\d+)_SID(\d+)_VID\d+", re.IGNORECASE)
@@ -64,10 +64,11 @@ class VideosSource:
         fetch_clips(self.clips(), store, self.classes, skip=self.damaged == "skip", progress=progress)
 
     def clips(self) -> Iterator[Clip]:
+        understood = decoder()
         for side, files in self.files.items():
             for path in files.values():
                 label, subject = parse_name(path, self.classes) if side == "train" else (None, None)
-                question = {"sha256": file_sha256(path), "file_name": path.name, "side": side}
+                question = {"sha256": file_sha256(path), "file_name": path.name, "side": side, **understood}
                 yield Clip(name_recording(path.stem, side), path.name, label, subject, question, partial(nullcontext, path))
 
 
