@@ -42,6 +42,8 @@ def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoSt
             if not container.streams.video:
                 raise DamagedVideo("holds no video")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise DamagedVideo("is cut before it says how to decode it, or coded in a way unknown here")
             stream.codec_context.thread_count = 1  # the same frames whoever has how many cores, and one video a process
             yield container, stream
     except av.error.FFmpegError as error:
