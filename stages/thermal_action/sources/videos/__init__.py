@@ -79,10 +79,11 @@ def find_videos(side: str, location: str, checksum: str | None, scratch: Path) -
     if not found:
         raise InputError(f"fetch.videos.{side}.location {location} holds no {' or '.join(SUFFIXES)} file: give the folder or"
                          " archive that holds the videos")
-    for path in found:
-        if any("\ud800" <= character <= "\udfff" for character in path.name):
-            raise InputError(f"fetch.videos.{side}.location {location} holds {shown(path.name)}, a name that is no UTF-8: rename it")
-    return {str(path.relative_to(folder)): path for path in found}
+    files = {str(path.relative_to(folder)): path for path in found}
+    for name in files:
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise InputError(f"fetch.videos.{side}.location {location} holds {shown(name)}, a name that is no UTF-8: rename it")
+    return files
 
 
 def parse_name(path: Path, classes: Sequence[str]) -> tuple[int, str]:
