@@ -120,7 +120,9 @@ def name_test_clips(model: ActionModel, info: dict, device: torch.device, runtim
     if not path.exists():
         return None
     samples, classes = read_annotations(path, least=0)
-    answer = ask_of_clips(model, open_side(path, info, runtime.cache_mb), device, runtime.workers) if samples else ()
+    answer = np.empty((0, len(classes)))
+    if samples:
+        answer = ask_of_clips(model, open_side(path, info, runtime.cache_mb), device, runtime.workers)
     write_rows(METRICS / "test_predictions.csv", tables.list_clips(answer, samples, classes), tables.CLIP_COLUMNS)
     return len(samples)
 
