@@ -47,6 +47,8 @@ class Conversion:
                 "duplicate_frames": counts.duplicate_frames, "sha256": file_sha256(target)}
 
     def decode_pages(self, folder: Path, received: dict, counts: RepairCounts) -> Iterator[Frames]:
+        if not pages(folder):
+            raise InputError(f"{folder} holds no frames: run `dvc repro --force --single-item fetch`")
         first = next(read_page(pages(folder)[0]))
         yield from decode_frames(folder, read_format(received["payload"]), (first.height, first.width), self.packet_px, counts)
         if counts.frames + counts.duplicate_frames != received["frames"]:
@@ -57,7 +59,8 @@ class Conversion:
         from thermal_action.videos import read_pictures  # thermal recordings need no FFmpeg
 
         video = video_of(folder)
-        if video is None or file_sha256(video) != received["facts"].get("sha256"):
+        counted = 0 < received["frames"] < 1 << 31
+        if not counted or video is None or file_sha256(video) != received["facts"].get("sha256"):
             raise InputError(f"{folder} does not hold the video that was fetched: run `dvc repro --force --single-item fetch`")
         numbers = np.unique(spread_evenly(received["frames"], self.clip_frames))  # all frames where there are fewer
         pictures, counts.frames = read_pictures(video, numbers, self.clip_size), len(numbers)
