@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+import torchvision  # noqa: F401 - torch.onnx knows its roi_align only where it is there before
 from torch import Tensor, nn
 from torch.export import Dim
 
