@@ -16,6 +16,7 @@ run  python stages/evaluate.py
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 
 from thermal_action import InputError
@@ -74,7 +75,7 @@ def name_test_clips(respondent: Respondent) -> None:
     path = ANNOTATIONS / "test.json"
     if respondent.clips and path.exists():
         samples, classes = read_annotations(path, least=0)
-        answer = respondent.answer_clips(respondent.open_side(path)) if samples else ()
+        answer = respondent.answer_clips(respondent.open_side(path)) if samples else np.empty((0, len(classes)))
         write_rows(METRICS / "test_predictions.csv", tables.list_clips(answer, samples, classes), tables.CLIP_COLUMNS)
         print(f"evaluate: {len(samples)} clips for testing alone are named in {METRICS / 'test_predictions.csv'}")
 

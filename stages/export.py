@@ -17,11 +17,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+import torchvision  # noqa: F401 - torch.onnx knows its roi_align only where it is there before
 from torch import Tensor, nn
 from torch.export import Dim
 
 from thermal_action import InputError
 from thermal_action.files import replacing
+from thermal_action.look import COLOURS
 from thermal_action.models import ActionModel
 from thermal_action.models.convolutions import absorb_normalisation, compute_by_frames
 from thermal_action.onnx_file import INFO_KEYS, KEY, seal
@@ -55,6 +57,9 @@ def example(windows: int, persons: int, shape: tuple[int, int, int], seed: int =
 
 def export(model: ActionModel, info: dict, path: Path) -> float:
     """Writes `path`; returns how far its answers are from torch's."""
+    if not {*COLOURS}.isdisjoint(model.inputs.channels):
+        raise InputError("the model sees a video in colours, and an ONNX file of this script takes temperatures: use the model as"
+                         " it is")
     flat, shape = Flat(model).eval(), (info["window"]["length"], *info["frame_size"])
     faster = compute_by_frames(absorb_normalisation(deepcopy(flat)))
     names = ["logits", *([] if model.detector is None else ["heat", "sides", "beds"])]

@@ -18,7 +18,7 @@ from hypothesis import settings
 from ruamel.yaml import YAML
 
 from clones import ROOT, Clone, finished_repository, merge
-from tiny import SEVEN_ACTIONS, write_archive
+from tiny import SEVEN_ACTIONS, write_archive, write_clips
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("PYTORCH_JIT", "0")  # for tests of localization, which turns it off where it comes before torch
@@ -96,6 +96,17 @@ def tiny(project: Project, archive: Path) -> Project:
     return project
 
 
+def clips(project: Project, folder: Path) -> Project:
+    """A project of tiny 16x24 clips of seven actions, from video files."""
+    if not folder.exists():
+        write_clips(folder)
+    places = {side: {"location": str(folder / side), "checksum": None} for side in ("train", "test")}
+    project.set({"classes": SEVEN_ACTIONS, "window": {"length": 8, "sampling": "whole"}, "validate": {"num_samples": 2},
+                 "fetch": {"source": "videos", "videos": {**places, "damaged": "refuse"}},
+                 "hdf5": {"clip": {"frames": 8, "size": "native"}}, "coco": {"split_by": "subject", "val_fraction": 0.25}})
+    return project
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     folder = tmp_path / "project"
@@ -107,6 +118,11 @@ def project(tmp_path: Path) -> Project:
 def tiny_project(project: Project, tmp_path: Path) -> Project:
     """A project of tiny 16x16 recordings with seven actions, from an archive."""
     return tiny(project, tmp_path / "archive")
+
+
+@pytest.fixture
+def clip_project(project: Project, tmp_path: Path) -> Project:
+    return clips(project, tmp_path / "videos")
 
 
 @pytest.fixture(scope="session")

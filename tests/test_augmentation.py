@@ -11,13 +11,14 @@ from ruamel.yaml import YAML
 from torchvision.transforms.functional import adjust_brightness
 
 from conftest import ROOT
+from thermal_action import InputError
 from thermal_action.augmentation import Augment, augmentations
 from thermal_action.augmentation.lens import resample, rotation
 from thermal_action.augmentation.people import PASTED, CopyPaste, follow
 from thermal_action.augmentation.window import Donor, Window
 from thermal_action.boxes import overlap
 from thermal_action.pictures import draw_augmentations
-from thermal_action.training.augmentation_examples import OFF, TYPICAL, examples
+from thermal_action.training.augmentation_examples import OFF, THERMAL, TYPICAL, examples
 
 torch.set_num_threads(1)
 ROOM, BODY, MIDDLE = 18.0, 26.0, 16
@@ -107,6 +108,42 @@ def test_all_of_them_together():
             window = step(window, generator)
         assert window.frames.dtype == np.float32 and np.isfinite(window.frames).all()
         assert len(window.boxes) == len(window.labels) == len(window.object_ids)
+
+
+def coloured(window):
+    """As a clip of a video: three different pictures in one."""
+    colours = np.stack([window.frames, 250 - 3 * window.frames, 2 * window.frames], axis=-1)
+    return replace(window, frames=colours.astype(np.float32), room_c=None)
+
+
+@pytest.mark.parametrize("name", sorted({*TYPICAL} - THERMAL))
+def test_colours_are_varied_together(name):
+    """One draw for all three: else a tool would be moved off the hand that holds it, or change its colour."""
+    step, rng, changed = alone(**{name: TYPICAL[name]}), np.random.default_rng(0), 0
+    for seed in range(20):
+        window = coloured(random_window(rng))
+        kept, room = window.frames.copy(), window.room_c
+        varied = step(window, np.random.default_rng(seed))
+        assert varied.frames.shape == kept.shape and varied.frames.dtype == np.float32
+        assert np.array_equal(window.frames, kept) and varied.labels.tolist() == window.labels.tolist()
+        for colour in range(3):
+            alike = step(replace(window, frames=kept[..., colour].copy(), room_c=room), np.random.default_rng(seed))
+            assert np.allclose(varied.frames[..., colour], alike.frames, atol=1e-3)
+            assert np.array_equal(varied.boxes, alike.boxes)
+        changed += not np.array_equal(varied.frames, kept)
+    assert changed > 5
+
+
+@pytest.mark.parametrize("name", TYPICAL)
+def test_colours_are_varied_or_the_parameter_is_refused(name):
+    window = coloured(window_of((0, 0, 1, 1), frames=8, height=20, width=30))
+    for seed in range(10):
+        if name in ("copy_paste", "person_contrast"):
+            with pytest.raises(InputError, match=f"train.augment.{name} tells persons by their warmth, and a video has none"):
+                alone(**{name: TYPICAL[name]})(window, np.random.default_rng(seed))
+        else:
+            varied = alone(**{name: TYPICAL[name]})(window, np.random.default_rng(seed))
+            assert varied.frames.shape == (8, 20, 30, 3) and np.isfinite(varied.frames).all()
 
 
 # --- moves ---
@@ -411,5 +448,17 @@ def test_the_sheet_shows_every_augmentation(tmp_path, boxes):
     assert [example.title.split()[0] for example in shown] == list(TYPICAL)
     titles = [example.title for example in shown]
     assert "shift_px 3" in titles and "flip_vertical 0.5" in titles and "noise_c 0.5 (off)" in titles
+    draw_augmentations(tmp_path / "sheet.png", shown)
+    assert (tmp_path / "sheet.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_sheet_of_a_clip_shows_what_a_video_can_show(tmp_path):
+    class OneClip:
+        def read(self, index):
+            return coloured(window_of((0, 0, 1, 1), height=20, width=30))
+
+    shown = examples(OneClip(), 0, seed=1, **(OFF | {"shift_px": 3, "noise_c": 2.0}))
+    names = [example.title.split()[0] for example in shown]
+    assert {*names} == {*TYPICAL} - THERMAL | {"noise_c"}
     draw_augmentations(tmp_path / "sheet.png", shown)
     assert (tmp_path / "sheet.png").read_bytes()[:4] == b"\x89PNG"

@@ -4,6 +4,7 @@
 """
 
 import datetime
+import hashlib
 import json
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ from hdf5 import Hdf5
 from spoilt import DEEP, JSON_VALUES, changed, sentence_of, torn
 from thermal_action import InputError
 from thermal_action.annotations import read_annotations, read_info
+from thermal_action.conversion import Conversion
 from thermal_action.files import read_json
 from thermal_action.keyframes import MAC_ADDRESS, read_keyframes, write_keyframes
 from thermal_action.onnx_file import KEY, OnnxModel, seal
@@ -40,7 +42,7 @@ from thermal_action.streams import open_streams, parse_line
 from thermal_action.training.options import Model
 from thermal_action.training.recipe import Train
 from thermal_action.windows import Windowing
-from tiny import keyframe
+from tiny import keyframe, write_numbered
 from train import Report
 from validate import Validate
 
@@ -261,6 +263,37 @@ def check_query(path: Path) -> None:
 def test_a_changed_record_of_a_fetch_is_read_as_it_is_or_refused(tmp_path, change):
     (tmp_path / "query.json").write_text(json.dumps(change[0]))
     check_query(tmp_path / "query.json")
+
+
+# a clip of a video, which hdf5 samples as its record says
+with tempfile.TemporaryDirectory() as somewhere:
+    CLIP = write_numbered(Path(somewhere) / "video.avi", frames=4).read_bytes()
+CLIP_RECORD = {"frames": 4, "first_ts": 100, "last_ts": 400, "facts": {"sha256": hashlib.sha256(CLIP).hexdigest()},
+               "payload": {"codec": "mpeg4", "rate": "10", "width": 24, "height": 16}}
+
+
+@anew
+@given(changed(CLIP_RECORD))
+@example((CLIP_RECORD, ()))
+@example((CLIP_RECORD | {"frames": 1 << 61}, ()))
+@example((CLIP_RECORD | {"frames": 0}, ()))
+@example((CLIP_RECORD | {"frames": 10**30}, ()))
+@example((CLIP_RECORD | {"payload": {}}, ()))
+@example((CLIP_RECORD | {"payload": {**CLIP_RECORD["payload"], "rate": "1/999999999"}, "frames": 1 << 30}, ()))
+def test_a_changed_record_of_a_video_gives_its_frames_or_is_refused(tmp_path, change):
+    folder = tmp_path / "frames/R1"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "video.avi").write_bytes(CLIP)
+    (tmp_path / "query.json").write_text(json.dumps(QUERY | {"received": {"R1": change[0]}}))
+    (tmp_path / "keyframes").mkdir(exist_ok=True)
+    (tmp_path / "keyframes/R1.jsonl").write_text(json.dumps(RECORD) + "\n")
+    conversion = Conversion(tmp_path, "none", 1, 0, 2, None)
+    try:
+        received = read_query(tmp_path, FETCH)["received"]["R1"]
+        entry = conversion.convert("R1", received, tmp_path / "R1.h5")
+    except InputError as refused:
+        return sentence_of(refused, tmp_path, "dvc repro --force --single-item fetch")
+    assert entry["total_frames"] in (1, 2) and entry["min_timestamp"] > 0
 
 
 @anew

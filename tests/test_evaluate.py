@@ -173,7 +173,7 @@ def test_refusals_before_any_work(ready, monkeypatch):
     path.write_text(json.dumps(coco | {"annotations": []}))
     assert "val.json has no person" in refusal()
     path.write_text(json.dumps(coco | {"annotations": [], "images": []}))
-    assert "val.json has no image" in refusal()
+    assert "val.json has no image, expected at least 1" in refusal()
     (ready.folder / "models/best.pt").unlink()
     assert "models/best.pt does not exist" in refusal()
     assert not (ready.folder / "metrics").exists()

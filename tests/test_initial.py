@@ -255,6 +255,31 @@ def our_file(path, model, classes=CLASSES, **options):
 
 
 @torch.no_grad()
+@torch.no_grad()
+def test_a_network_of_colours_takes_the_published_stem_as_it_is(tmp_path):
+    network = trained(hub.slow_r50())
+    model = build("slowonly_r50", channels=["red", "green", "blue"], head="clip").eval()
+    report = start(model, "pytorchvideo", public_file(tmp_path / "A.pyth", network))
+    assert not report["folded"] and not report["warnings"]
+    frames = torch.rand(1, 3, 8, 32, 32, generator=torch.Generator().manual_seed(3)).double()
+    maps = frames
+    for block in network.double().blocks[:-1]:
+        maps = block(maps)
+    assert_same_maps(model.double().backbone(frames), [maps])
+    swapped = build("slowonly_r50", channels=["blue", "green", "red"], head="clip")
+    assert start(swapped, "pytorchvideo", tmp_path / "A.pyth")["folded"]
+
+
+@torch.no_grad()
+def test_cnn_lstm_of_colours_takes_the_stem_of_imagenet_as_it_is(tmp_path):
+    network = trained(torchvision.models.resnet18())
+    model = build("cnn_lstm", channels=["red", "green", "blue"], head="clip")
+    report = start(model, "torchvision", public_file(tmp_path / "A.pth", network, key=None))
+    assert not report["folded"]
+    stem = network.conv1.weight
+    assert any(torch.equal(tensor.flatten(), stem.flatten()) for tensor in model.state_dict().values() if tensor.shape[0] == 64)
+
+
 def test_a_model_of_ours_goes_on_where_it_stood(tmp_path):
     teacher, model = trained(build()), build().eval()
     nn.init.normal_(teacher.classifier.weight)

@@ -488,6 +488,29 @@ def test_channels_are_temperature_what_moved_and_what_changed():
     assert enlarged.shape == (1, 1, 8, 8, 12) and torch.allclose(enlarged[0, 0, 0], torch.tensor(0.4))
 
 
+def test_channels_are_colours_of_a_video():
+    frames = torch.rand(2, 3, 8, 4, 4)
+    inputs = build_tiny(channels=("red", "green", "blue"), mean=0.45, std=0.225).inputs
+    assert torch.allclose(inputs(frames), (frames - 0.45) / 0.225, atol=1e-6)
+    swapped = build_tiny(channels=("blue", "red"), mean=0.0, std=1.0).inputs
+    assert torch.equal(swapped(frames), frames[:, [2, 0]])
+    assert inputs(frames[:, :1].expand(-1, 3, -1, -1, -1))[:, 0].equal(inputs(frames)[:, 0])  # a grey video is no special case
+    enlarged = build_tiny(channels=("red", "green", "blue"), size=(8, 12)).inputs(frames)
+    assert enlarged.shape == (2, 3, 8, 8, 12)
+
+
+@pytest.mark.parametrize("name", ["slowonly_r50", "cnn_lstm", "thermal_tiny"])
+def test_a_network_of_clips_tells_colours_apart(name):
+    own = {"cnn_lstm": {"depth": 18, "hidden": 8, "frames": 4}, "thermal_tiny": {"width": 4}}.get(name, {})
+    model = wake(build_model(name, num_classes=3, head="clip", hidden=8, channels=("red", "green", "blue"),
+                             spatial_stride=16, backbone=own))
+    frames = torch.rand(2, 3, 8, 32, 32)
+    assert_learns(model, frames, [WHOLE, WHOLE])
+    model.eval()
+    with torch.no_grad():
+        assert not torch.allclose(model(frames, [WHOLE, WHOLE]), model(frames.flip(1), [WHOLE, WHOLE]), atol=1e-6)
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_convolution_over_time_is_that_of_torch(stride):
     plain, folded = (kind(3, 5, (3, 1, 1), (stride, 1, 1), (1, 0, 0)) for kind in (nn.Conv3d, TemporalConv3d))

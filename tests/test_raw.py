@@ -9,7 +9,17 @@ import pytest
 
 from thermal_action import InputError
 from thermal_action.kept import files_below, link_or_copy
-from thermal_action.raw import PayloadFormat, RawFrame, asked, detect_format, ordered_frames, pages, read_query
+from thermal_action.raw import (
+    PayloadFormat,
+    RawFrame,
+    VideoFormat,
+    asked,
+    detect_format,
+    ordered_frames,
+    pages,
+    read_format,
+    read_query,
+)
 from thermal_action.raw_store import RawStore
 
 FETCH = {"source": "archive", "buffer_frames": 128, "page_frames": 4, "archive": {"location": "here"}, "tdengine": {"url": "x"}}
@@ -144,6 +154,28 @@ def test_pages_behind_a_damaged_or_missing_one_are_fetched_again(tmp_path, damag
         recording = store.recording("R1")
         assert (recording.frames, recording.last_ts, recording.complete) == (4, 1000 + 3 * 170, False)
         assert len(list(recording.folder.iterdir())) == 1
+
+
+def test_a_video_is_complete_when_it_is_there_as_it_was_received(tmp_path):
+    (tmp_path / "a.AVI").write_bytes(b"a video")
+    form = VideoFormat("mpeg4", "30000/1001", 720, 480)
+    with RawStore(tmp_path / "raw", query(), 4, tmp_path) as store:
+        assert not store.video("R1").complete
+        store.video("R1").put(tmp_path / "a.AVI", form, 90)
+        kept = store.video("R1")
+        assert kept.complete and (kept.facts["frames"], kept.facts["first_ts"], kept.facts["last_ts"]) == (90, 33, 3003)
+        video, record = kept.folder / "video.avi", kept.folder / "complete.json"
+        assert video.read_bytes() == b"a video" and read_format(kept.facts["payload"]) == form
+        facts = json.loads(record.read_text())
+        for spoil in (lambda: video.write_bytes(b"a videO"), video.unlink, lambda: record.write_text("{"), record.unlink,
+                      lambda: record.write_text(json.dumps(facts | {"payload": {"codec": "mpeg4", "rate": "0", "width": 1}})),
+                      lambda: record.write_text(json.dumps(facts | {"facts": {}}))):
+            spoil()
+            assert not store.video("R1").complete
+            store.video("R1").put(tmp_path / "a.AVI", form, 90)
+            assert store.video("R1").complete and json.loads(record.read_text()) == facts
+        store.publish()
+    assert read_query(tmp_path / "raw", FETCH)["received"]["R1"] == facts
 
 
 def test_an_incomplete_recording_is_not_published(tmp_path):

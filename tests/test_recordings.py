@@ -63,7 +63,7 @@ def test_the_checksum_is_that_of_hdf5(tmp_path, pattern, shape):
     noise = np.random.default_rng(0).integers(0, 256, (64, *shape, 4), np.uint8).view("<f4")[..., 0]
     for name, pictures in {"flat": np.full((64, *shape), pattern, "<f4"), "noise": noise}.items():
         numbers = np.arange(64)
-        path = write(tmp_path / f"{name}.h5", [Frames(numbers, numbers, pictures, 0 * numbers)], height=shape[0], width=shape[1])
+        path = write(tmp_path / f"{name}.h5", [Frames(numbers, numbers, pictures, 0 * numbers)])
         with h5py.File(path) as file:
             assert file["frames"][:].tobytes() == pictures.tobytes()
             _, stored = file["frames"].id.read_direct_chunk((0, 0, 0))
@@ -91,6 +91,46 @@ def test_a_bit_that_flipped_is_noticed_when_it_is_read(tmp_path, compression):
         else:  # a part of the file that holds nothing
             assert all(map(np.array_equal, read, (frames.pictures, frames.times, frames.sequences, frames.lost)))
     assert noticed > 200
+
+
+def a_clip(count, height=5, width=7):
+    numbers, rng = np.arange(count), np.random.default_rng(count)
+    pictures = np.kron(rng.integers(0, 256, (count, 1, 1, 3), np.uint8), np.ones((1, height, width, 1), np.uint8))
+    return Frames(40 * (numbers + 1), 3 * numbers, pictures ^ rng.integers(0, 4, pictures.shape, np.uint8), 0 * numbers)
+
+
+@pytest.mark.parametrize("count", [1, 8, 63, 64, 65, 150])
+@pytest.mark.parametrize(("compression", "level"), [("gzip", 2), ("gzip", 9), ("lzf", 1), ("none", 1)])
+def test_colours_come_back_as_they_were_in_the_same_bytes(tmp_path, compression, level, count):
+    clip = a_clip(count)
+    whole = write(tmp_path / "R1.h5", [clip], compression=compression, level=level).read_bytes()
+    with Recording(tmp_path / "R1.h5") as recording:
+        read = recording.read(slice(None))
+        assert read.dtype == np.uint8 and np.array_equal(read, clip.pictures) and recording.shape == (count, 5, 7, 3)
+        assert np.array_equal(recording.read(np.array([count - 1, 0, 0])), clip.pictures[[count - 1, 0, 0]])
+        assert (recording.height, recording.width, len(recording)) == (5, 7, count)
+        dataset = recording.file["frames"]
+        assert dataset.chunks == (min(count, CHUNK_FRAMES), 5, 7, 3) and dataset.fletcher32
+        assert dataset.compression == (None if compression == "none" else compression)
+    assert write(tmp_path / "R2.h5", [clip], compression=compression, level=level, sensor_id="R1").read_bytes() == whole
+
+
+@pytest.mark.parametrize("compression", ["gzip", "lzf", "none"])
+def test_a_bit_that_flipped_in_a_clip_is_noticed_when_it_is_read(tmp_path, compression):
+    clip, places, noticed = a_clip(70), random.Random(compression), 0
+    whole = write(tmp_path / "R1.h5", [clip], compression=compression).read_bytes()
+    for _ in range(150):
+        place, bit = places.randrange(len(whole)), places.randrange(8)
+        (tmp_path / "R1.h5").write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+        try:
+            with Recording(tmp_path / "R1.h5") as recording:
+                read = recording.read(slice(None)), recording.timestamps
+        except InputError as error:
+            assert str(tmp_path / "R1.h5") in str(error) and "dvc" in str(error)
+            noticed += 1
+        else:
+            assert all(map(np.array_equal, read, (clip.pictures, clip.times)))
+    assert noticed > 75
 
 
 def test_an_interrupted_conversion_leaves_no_file(tmp_path):

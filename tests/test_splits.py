@@ -1,5 +1,8 @@
 """pytest tests/test_splits.py - a split that leaks makes every later number worthless."""
 
+from collections import Counter
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -104,6 +107,91 @@ def test_windows_of_another_device_do_not_touch():
     assert overlapping([a], [Window("b", "r", "m1", 10, 0, 20, ())]) == set()
     assert overlapping([a], [Window("b", "r", "m0", 30, 20, 40, ())]) == {"a"}
     assert overlapping([a], [Window("b", "r", "m0", 30, 21, 40, ())]) == set()
+
+
+def make_clips(classes=6, subjects=5, videos=2, seed=0, alike=0):
+    """A recording of one keyframe for each class, subject and video, but for some that are missing; each a device of its own, and
+    `alike` ones of the same device and time as the first."""
+    generator, windows = np.random.default_rng(seed), []
+    for subject in range(subjects):
+        for label in range(classes):
+            for video in range(videos):
+                if generator.random() < 0.15 and label + subject:
+                    continue
+                name = f"c{label}s{subject}v{video}"
+                device = "m" if len(windows) <= alike else name
+                windows.append(Window(f"{name}_1000", name, device, 1000, 60, 2000, (label,), f"SID{subject:02d}"))
+    return windows
+
+
+def sides_of(windows, result):
+    by_id = {window.image_id: window for window in windows}
+    return [[by_id[image] for image in own] for own in (result.train, result.val)]
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("seed", range(8))
+def test_no_subject_stands_on_both_sides(seed, fraction):
+    """Nor in a fold: the score would say how well people are recognised whom training has seen, and not say so."""
+    windows = make_clips(seed=seed, alike=3)
+    for result in (split("subject", windows, {}, seed=seed, val_fraction=fraction),
+                   *all_folds("subject", windows, {}, 3, seed=seed)):
+        train, val = sides_of(windows, result)
+        assert train and val and not {window.subject for window in train} & {window.subject for window in val}
+        assert not share_a_frame(windows, result)
+        assert sorted(result.train + result.val + result.purged) == sorted(window.image_id for window in windows)
+
+
+def test_who_is_recorded_must_be_known_to_split_by_it():
+    windows = make_clips()
+    windows[7] = replace(windows[7], subject=None)
+    with pytest.raises(InputError, match=f"split_by subject, but the keyframes of {windows[7].recording} do not say who"):
+        split("subject", windows, {})
+    with pytest.raises(InputError, match="finds only one subject in"):
+        split("subject", [window for window in windows if window.subject == "SID01"], {})
+
+
+@pytest.mark.parametrize(("fraction", "validating"), [(0.1, 1), (0.25, 2), (0.5, 5), (0.9, 9), (0.99, 9)])
+@pytest.mark.parametrize("seed", [0, 7])
+def test_a_stratified_split_takes_the_same_share_of_each_class(fraction, validating, seed):
+    windows = [Window(f"c{label}n{number}_1", f"c{label}n{number}", f"m{label}{number}", 1, 0, 2, (label,), f"SID{number % 3}")
+               for label in range(4) for number in range(10)]
+    result = split("stratified", windows, {}, val_fraction=fraction, seed=seed)
+    train, val = sides_of(windows, result)
+    assert Counter(window.labels[0] for window in val) == dict.fromkeys(range(4), validating) and len(train) + len(val) == 40
+    assert {*split("stratified", windows[::-1], {}, val_fraction=fraction, seed=seed).val} == {*result.val}  # in whatever order
+    assert {*split("stratified", windows, {}, val_fraction=fraction, seed=seed + 1).val} != {*result.val}
+
+
+def test_of_every_class_somebody_trains_and_recordings_stay_whole():
+    windows, _ = make_windows()
+    result = split("stratified", windows, {})
+    train, val = sides_of(windows, result)
+    assert train and val and not {window.recording for window in train} & {window.recording for window in val}
+    assert not share_a_frame(windows, result)
+    single = [Window(f"c{label}_1", f"c{label}", f"m{label}", 1, 0, 2, (label,)) for label in range(3)]
+    assert split("stratified", single, {}).val == []  # of one recording a class it trains
+    pair = [*single, Window("d_1", "d", "md", 1, 0, 2, (1,)), Window("e_1", "e", "me", 1, 0, 2, ())]
+    assert split("stratified", pair, {}).val in (["c1_1"], ["d_1"])
+
+
+def test_stratified_folds_hold_every_clip_once_and_classes_alike():
+    windows = make_clips(seed=3)
+    counts = Counter(window.labels[0] for window in windows)
+    splits = all_folds("stratified", windows, {}, 4)
+    assert sorted(image for result in splits for image in result.val) == sorted(window.image_id for window in windows)
+    for result in splits:
+        own = Counter(window.labels[0] for window in sides_of(windows, result)[1])
+        assert all(own[label] in (count // 4, -(-count // 4)) for label, count in counts.items())
+    assert max(len(result.val) for result in splits) - min(len(result.val) for result in splits) <= 1
+
+
+def test_where_nobody_is_left_to_train_a_split_says_so():
+    """One video under many names is one device at one time."""
+    windows = [replace(window, mac_address="m") for window in make_clips()]
+    for by in ("subject", "stratified"):
+        with pytest.raises(InputError, match=f"split_by {by} leaves no training window that shares no frame with validation"):
+            split(by, windows, {})
 
 
 def all_folds(by, windows, spans, folds, **changes):

@@ -18,7 +18,7 @@ from thermal_action.augmentation.window import Window
 from thermal_action.models import BACKBONES, build_model
 from thermal_action.models.heads import pool_time
 from thermal_action.models.sampling import pick_frames
-from thermal_action.windows import Windowing, nearest_frames
+from thermal_action.windows import Windowing, nearest_frames, spread_evenly
 
 torch.set_num_threads(1)
 
@@ -60,6 +60,25 @@ def test_uniform_time_takes_the_frame_nearest_to_each_tick():
 
 def test_the_earlier_of_two_equally_near_frames_is_taken():
     assert nearest_frames(np.array([0, 100, 200]), np.array([50, 51, -9, 999])).tolist() == [0, 1, 0, 2]
+
+
+@pytest.mark.parametrize(("total", "expected"), [
+    (8, [0, 1, 2, 3, 4, 5, 6, 7]), (16, [1, 3, 5, 7, 9, 11, 13, 15]), (80, [5, 15, 25, 35, 45, 55, 65, 75]),
+    (3, [0, 0, 0, 1, 1, 2, 2, 2]), (1, [0] * 8),
+])
+def test_a_whole_clip_is_seen_evenly_wherever_its_keyframe_stands(total, expected):
+    for keyframe, centre in ((0.5, total // 2), (1.0, total - 1), (0.0, 0)):
+        window = windowing(8, "whole", keyframe=keyframe).frames(40 * np.arange(total), centre)
+        assert window.tolist() == expected and window.dtype == np.int64
+
+
+def test_frames_kept_of_a_clip_are_spread_as_evenly_as_can_be():
+    for total in range(1, 120):
+        for count in (1, 2, 8, 16, 64):
+            chosen = spread_evenly(total, count)
+            assert len(chosen) == count and 0 <= chosen[0] <= chosen[-1] < total
+            assert chosen[0] == total - 1 - chosen[-1] or abs(chosen[0] - (total - 1 - chosen[-1])) == 1
+            assert np.ptp(np.diff(chosen)) <= 1 if count > 1 else True
 
 
 def test_annotations_say_what_their_windows_are(tmp_path):

@@ -47,6 +47,8 @@ class Conversion:
                 "duplicate_frames": counts.duplicate_frames, "sha256": file_sha256(target)}
 
     def decode_pages(self, folder: Path, received: dict, counts: RepairCounts) -> Iterator[Frames]:
+        if not pages(folder):
+            raise InputError(f"{folder} holds no frames: run `dvc repro --force --single-item fetch`")
         first = next(read_page(pages(folder)[0]))
         yield from decode_frames(folder, read_format(received["payload"]), (first.height, first.width), self.packet_px, counts)
         if counts.frames + counts.duplicate_frames != received["frames"]:
@@ -57,7 +59,8 @@ class Conversion:
         from thermal_action.videos import read_pictures  # thermal recordings need no FFmpeg
 
         video = video_of(folder)
-        if video is None or file_sha256(video) != received["facts"].get("sha256"):
+        counted = 0 < received["frames"] < 1 << 31
+        if not counted or video is None or file_sha256(video) != received["facts"].get("sha256"):
             raise InputError(f"{folder} does not hold the video that was fetched: run `dvc repro --force --single-item fetch`")
         numbers = np.unique(spread_evenly(received["frames"], self.clip_frames))  # all frames where there are fewer
         pictures, counts.frames = read_pictures(video, numbers, self.clip_size), len(numbers)
@@ -67,6 +70,10 @@ class Conversion:
         """Stands for everything that decides the file: raw pages, parameters, `code` and versions."""
         folder = self.raw / "frames" / recording
         raw = {file.name: file_sha256(file) for file in (*pages(folder), *filter(None, [video_of(folder)]))}
+        if isinstance(read_format(received["payload"]), VideoFormat):
+            from thermal_action.videos import decoder
+
+            code = code | decoder()
         return fingerprint({"recording": recording, "received": received, "mac_address": device_of(self.raw, recording),
                             "raw": raw, "code": code, "params": {**asdict(self), "raw": None},
                             "versions": [h5py.version.hdf5_version, np.__version__, isal.__version__]})

@@ -18,11 +18,12 @@ import numpy as np
 
 from thermal_action import InputError
 from thermal_action.files import read_json
-from thermal_action.raw import PayloadFormat, from_decikelvin, pages, read_page
+from thermal_action.raw import PayloadFormat, from_decikelvin, pages, read_page, video_of
 from thermal_action.recordings import CHUNK_FRAMES, Recording
 from thermal_action.repair import PixelRepair, RepairCounts, decode_frames
 from thermal_action.windows import Windowing
 
+COLOURED = "is a clip of a video in colours, no thermal recording: stages/evaluate.py names clips, those of `fetch.videos.test`"
 ARRAY_SIZE = re.compile(r"(\d{1,9})\s*x\s*(\d{1,9})", re.IGNORECASE)  # columns x rows, in the name of the array's type
 
 
@@ -82,6 +83,8 @@ def open_folder(path: Path, packet_px: int) -> list[Stream]:
 
 def open_hdf5(path: Path) -> Stream:
     with Recording(path) as recording:
+        if len(recording.shape) == 4:
+            raise InputError(f"{path} {COLOURED}")
         if len(recording.shape) != 3 or len(recording) != len(recording.timestamps) or not len(recording):
             raise InputError(f"{path} has frames {recording.shape} and {len(recording.timestamps)} times: it is no"
                              " recording of the hdf5 stage")
@@ -100,6 +103,8 @@ def read_hdf5(path: Path) -> Iterator[Frame]:
 
 def open_raw(folder: Path, packet_px: int) -> Stream:
     facts = read_json(folder / "complete.json")
+    if video_of(folder):
+        raise InputError(f"{folder} {COLOURED}")
     first = next(read_page(pages(folder)[0]))
     size = first.height, first.width
     blocks = decode_frames(folder, PayloadFormat(**facts["payload"]), size, packet_px, RepairCounts())
@@ -185,6 +190,11 @@ class Slider:
     held: deque[Frame] = field(default_factory=deque)
     first: int = 0  # number of the first frame held
     following: int = 0  # number of the next keyframe
+
+    def __post_init__(self):
+        if self.windowing.sampling == "whole":
+            raise InputError("the model labels whole clips (window.sampling whole), and a stream has no end to spread its window"
+                             " over: give a model that was trained on consecutive or uniform_time windows")
 
     def push(self, frame: Frame) -> Iterator[SlidWindow]:
         """Takes the next frame; gives the windows that are complete with it."""

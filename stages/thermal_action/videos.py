@@ -12,12 +12,22 @@ import av
 import numpy as np
 
 from thermal_action import InputError
+from thermal_action.files import file_sha256
 from thermal_action.raw import VideoFormat
 
-# of a video that does not say its rate, frames a second
+# of a video that does not say its rate, frames a second,
 USUAL_RATE = Fraction(25)
+# or one at which its frames would be at the same millisecond, or years apart
+RATES = (Fraction(1, 1000), Fraction(1000))
+# FFmpeg's names of .avi and .mp4: it knows lists of other files, too, and would read those in place of the one that was checked
+ONLY = {"format_whitelist": "avi,mov", "protocol_whitelist": "file"}
 # frames that decoding may give less than the container counts: codecs of the time of AVI count one that is in none of the packets
 MISCOUNT = 1
+
+
+def decoder() -> dict:
+    """What decides how a video is understood beside its bytes: this code and FFmpeg."""
+    return {"videos": file_sha256(__file__), "ffmpeg": av.library_versions}
 
 
 class DamagedVideo(Exception):
@@ -28,10 +38,12 @@ class DamagedVideo(Exception):
 def opened(path: Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """A video and its first video stream. Whatever FFmpeg says against it, also in between, is raised as DamagedVideo."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), options=ONLY, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise DamagedVideo("holds no video")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise DamagedVideo("is cut before it says how to decode it, or coded in a way unknown here")
             stream.codec_context.thread_count = 1  # the same frames whoever has how many cores, and one video a process
             yield container, stream
     except av.error.FFmpegError as error:
@@ -50,6 +62,7 @@ def inspect_video(path: Path) -> tuple[VideoFormat, int]:
         if frames < 1 or frames + MISCOUNT < stream.frames:
             raise DamagedVideo(f"holds {frames} frames that can be decoded, of {stream.frames} that it counts")
         rate = stream.average_rate or stream.guessed_rate or USUAL_RATE
+        rate = rate.limit_denominator(100_000) if RATES[0] <= rate <= RATES[1] else USUAL_RATE
         return VideoFormat(stream.codec_context.name, str(rate), stream.width, stream.height), frames
 
 

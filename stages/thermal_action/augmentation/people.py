@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from thermal_action import InputError
 from thermal_action.augmentation.window import Donor, Window, room_c
 from thermal_action.boxes import centres, overlap, pixels, sizes
 
@@ -35,6 +36,7 @@ class CopyPaste:
     balance: float
 
     def __call__(self, window: Window, rng: np.random.Generator) -> Window:
+        require_temperatures(window, "copy_paste")
         if window.donors is None or rng.random() >= self.probability:
             return window
         for _ in range(TRIES):
@@ -47,6 +49,11 @@ class CopyPaste:
                 if is_free(box, window) and surfaces(box, window.furniture) == surfaces(donor.box, donor.furniture):
                     return paste(donor, flips, box, window)
         return window
+
+
+def require_temperatures(window: Window, name: str) -> None:
+    if window.frames.ndim == 4:
+        raise InputError(f"params.yaml: train.augment.{name} tells persons by their warmth, and a video has none: set it to 0")
 
 
 def flip_box(box: np.ndarray, horizontal: bool, vertical: bool) -> np.ndarray:
@@ -100,6 +107,7 @@ class PersonContrast:
     largest: float
 
     def __call__(self, window: Window, rng: np.random.Generator) -> Window:
+        require_temperatures(window, "person_contrast")
         changes = rng.uniform(-self.largest, self.largest, len(window.boxes)).astype(np.float32)
         if not len(changes):
             return window

@@ -21,10 +21,10 @@ from thermal_action.keyframes import Annotation, Keyframe
 from thermal_action.raw import Progress
 from thermal_action.raw_store import RawStore, RawVideo
 from thermal_action.sources.locations import open_location
-from thermal_action.videos import DamagedVideo, inspect_video
+from thermal_action.videos import DamagedVideo, decoder, inspect_video
 
 SUFFIXES = (".avi", ".mp4")
-NAME = re.compile(r"CID(\d+)_(SID\d+)_VID\d+", re.IGNORECASE)
+NAME = re.compile(r"CID(\d+)_SID(\d+)_VID\d+", re.IGNORECASE)
 UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")  # for the name of a recording
 WHOLE_PICTURE = (0.5, 0.5, 1.0, 1.0)  # cx, cy, w, h
 NAMED = 3  # damaged videos that a sentence names
@@ -64,21 +64,27 @@ class VideosSource:
         fetch_clips(self.clips(), store, self.classes, skip=self.damaged == "skip", progress=progress)
 
     def clips(self) -> Iterator[Clip]:
+        understood = decoder()
         for side, files in self.files.items():
             for path in files.values():
                 label, subject = parse_name(path, self.classes) if side == "train" else (None, None)
-                question = {"sha256": file_sha256(path), "file_name": path.name, "side": side}
+                question = {"sha256": file_sha256(path), "file_name": path.name, "side": side, **understood}
                 yield Clip(name_recording(path.stem, side), path.name, label, subject, question, partial(nullcontext, path))
 
 
 def find_videos(side: str, location: str, checksum: str | None, scratch: Path) -> dict[str, Path]:
     """The videos in a folder or archive, at whatever depth, by their place there."""
     folder = open_location(location, checksum, section=f"fetch.videos.{side}", key="checksum", scratch=scratch)
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    # a name that begins with a dot is none of a video, but what some systems put beside each into archives
+    found = sorted(path for path in folder.rglob("[!.]*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
         raise InputError(f"fetch.videos.{side}.location {location} holds no {' or '.join(SUFFIXES)} file: give the folder or"
                          " archive that holds the videos")
-    return {str(path.relative_to(folder)): path for path in found}
+    files = {str(path.relative_to(folder)): path for path in found}
+    for name in files:
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            raise InputError(f"fetch.videos.{side}.location {location} holds {shown(name)}, a name that is no UTF-8: rename it")
+    return files
 
 
 def parse_name(path: Path, classes: Sequence[str]) -> tuple[int, str]:
@@ -89,7 +95,7 @@ def parse_name(path: Path, classes: Sequence[str]) -> tuple[int, str]:
     if not 1 <= int(name[1]) <= len(classes):
         raise InputError(f"{path} is of class {int(name[1])}, but `classes` in params.yaml has {len(classes)}: correct one of"
                          " them")
-    return int(name[1]) - 1, name[2].upper()
+    return int(name[1]) - 1, f"SID{int(name[2]):02d}"
 
 
 def name_recording(stem: str, side: str) -> str:

@@ -1,9 +1,9 @@
 """A look-alike of HRI30, to try the pipeline on: drawn clips, as many classes, named and stored as the real ones.
 
 A class is what somebody does with what, as in HRI30: a body that walks, nears, goes away or stays, and a tool that it carries,
-lifts, puts down or works with. The tools are a triangle (drill), a ring (polisher) and a square (object). A subject has a
-colour, a size, a pace and a room of its own; tempo, place and length of a clip are its own. What the clips have of the real ones
-is the form: that a model learns them says that the pipeline works, and nothing of how it does on HRI30.
+lifts, puts down or works with. The tools are a triangle (drill), a ring (polisher) and a square (object). A subject has a colour,
+a size, a pace and a room of its own; tempo, place and length of a clip are its own. What the clips have of the real ones is the
+form: that a model learns them says that the pipeline works, and nothing of how it does on HRI30.
 """
 
 import tempfile
@@ -19,7 +19,7 @@ from thermal_action import InputError
 from thermal_action.raw import Progress, encoder
 from thermal_action.raw_store import RawStore
 from thermal_action.sources.videos import Clip, fetch_clips, name_recording
-from thermal_action.videos import write_video
+from thermal_action.videos import decoder, write_video
 
 RATE = 15  # frames a second
 SECONDS = (1.6, 2.8)  # of a clip
@@ -89,13 +89,13 @@ class LookalikeSource:
         self.classes, self.scratch = list(classes), Path(scratch)
 
     def query(self) -> dict:
-        return encoder()
+        return encoder() | decoder()
 
     def fetch(self, store: RawStore, progress: Progress) -> None:
         fetch_clips(self.clips(), store, self.classes, skip=False, progress=progress)
 
     def clips(self) -> Iterator[Clip]:
-        encoding = encoder()
+        encoding = self.query()
         for subject in range(self.subjects):
             testing = subject >= self.subjects - self.test_subjects
             for label in range(len(ACTS)):
