@@ -19,9 +19,8 @@ import train
 from conftest import ROOT, Project, call, clips
 from thermal_action.annotations import read_annotations
 from thermal_action.dataset import ThermalActionDataset, collate_fn
-from thermal_action.params import read_params
 from thermal_action.recordings import Recording
-from thermal_action.runtime import Runtime
+from thermal_action.scoring.answers import Respondent
 from thermal_action.training.checkpoints import load_model
 from thermal_action.training.loaders import carve_inner_side
 from thermal_action.transforms import ThermalActionTransform
@@ -249,11 +248,9 @@ def check_predictions(project, classes, names):
 def name_test_clips(project, monkeypatch):
     """What evaluate does beside scoring: the rows of test_predictions.csv, checked."""
     monkeypatch.chdir(project.folder)
-    model, info = load_model(evaluate.MODEL)
-    named = evaluate.name_test_clips(model, info, torch.device("cpu"), read_params("runtime", Runtime))
-    rows = check_predictions(project, info["classes"], [sample.file_name for sample in side(project, "test")])
-    assert named == len(rows)
-    return rows
+    respondent = Respondent(evaluate.MODEL, evaluate.FRAMES, torch.device("cpu"), workers=0, cache_mb=16)
+    evaluate.name_test_clips(respondent)
+    return check_predictions(project, respondent.info["classes"], [sample.file_name for sample in side(project, "test")])
 
 
 def check_scores(project, source):
@@ -272,13 +269,13 @@ def check_scores(project, source):
 
 
 def test_a_model_of_clips_learns_is_scored_and_names_the_test_clips(ready, validated):
-    ready.set({"model": {"hidden": 16}, "train": {"epochs": 20, "lr": 0.003, "val_every": 5}})
+    ready.set({"model": {"hidden": 16}, "train": {"epochs": 20, "lr": 0.003, "val_every": 5, "augment": {"shift_px": 0}}})
     told = ready.run("train").stdout
     assert "train: the best epoch is chosen on 7 of the 21 training windows; 0 that share frames" in told
     model, info = load_model(ready.folder / "models/best.pt")
     assert info["window"]["sampling"] == "whole" and info["model"]["channels"] == ["red", "green", "blue"]
     printed = ready.run("evaluate").stdout
-    assert "evaluate: 3 clips for testing alone were named in metrics/test_predictions.csv" in printed
+    assert "evaluate: 3 clips for testing alone are named in metrics/test_predictions.csv" in printed
     metrics = check_scores(ready, "videos")
     assert metrics["data"] == {"persons": 7, "clips": 7, "recordings": 7}
     curve = (ready.folder / "metrics/training/plots/metrics/train/top1.tsv").read_text().splitlines()
@@ -301,8 +298,10 @@ def test_a_model_of_clips_learns_is_scored_and_names_the_test_clips(ready, valid
 def test_an_empty_test_side_is_an_empty_table(model_of_clips, monkeypatch):
     change(model_of_clips, "test", lambda coco: coco["images"].clear())
     assert len(name_test_clips(model_of_clips, monkeypatch)) == 0
+    (model_of_clips.folder / "metrics/test_predictions.csv").unlink()
     (model_of_clips.folder / "data/annotations/test.json").unlink()  # of a source that has no such side
-    assert evaluate.name_test_clips(*load_model(evaluate.MODEL), torch.device("cpu"), None) is None
+    evaluate.name_test_clips(Respondent(evaluate.MODEL, evaluate.FRAMES, torch.device("cpu"), workers=0, cache_mb=16))
+    assert not (model_of_clips.folder / "metrics/test_predictions.csv").exists()
 
 
 def test_training_stops_when_unseen_subjects_are_named_no_better(ready, monkeypatch, capsys):
@@ -381,20 +380,3 @@ def test_the_networks_of_the_pipeline_are_tuned_by_every_strategy(ready, monkeyp
         assert len(rates) == 2 and rates[1] < rates[0]
     if recipe.startswith("frozen"):
         assert len(name_test_clips(ready, monkeypatch)) == 3
-
-
-@pytest.mark.slow
-def test_a_small_look_alike_goes_from_end_to_end(project):
-    """What `make hri30` does, with fewer people and smaller pictures; each script in a process of its own."""
-    own = YAML(typ="safe").load(ROOT / "pipelines/hri30/params.yaml")
-    project.params = own
-    project.set({"runtime": {"processes": 1, "workers": 0, "threads": 1, "device": "cpu"},
-                 "fetch": {"source": "lookalike", "lookalike": {"subjects": 4, "rows": 16, "cols": 24}},
-                 "hdf5": {"clip": {"frames": 8, "size": "native"}}, "window": {"length": 8}, "validate": {"num_samples": 2},
-                 "model": MODEL, "train": TRAIN, "evaluate": EVALUATE})
-    project.run("fetch", "hdf5", "coco", "validate", "train", "evaluate", apart=True)
-    assert "Its clips were drawn" in (project.folder / "models/model_card.md").read_text()
-    check_scores(project, "lookalike")
-    names = [json.loads(path.read_text())["file_name"] for path in (project.folder / "data/raw/keyframes").glob("test_*")]
-    assert len(names) == 30
-    check_predictions(project, own["classes"], names)

@@ -86,7 +86,7 @@ def test_two_processes_learn_as_one(ready, changes):
     content, curves = outcome(ready)
     learn_as_two(ready.folder)
     other, other_curves = outcome(ready)
-    points, other_points = ({name: [line.split() for line in text.splitlines()[1:]] for name, text in each.items()
+    points, other_points = ({name: [line.split() for line in text.decode().splitlines()[1:]] for name, text in each.items()
                              if name.endswith(".tsv")} for each in (curves, other_curves))
     assert points.keys() == other_points.keys() and len(points) == 10
     for name, steps in points.items():

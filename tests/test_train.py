@@ -78,7 +78,7 @@ def ready(validated, tmp_path, monkeypatch):
 def outcome(project):
     """Weights, facts and learning curves of a finished run, which are moved aside."""
     content = torch.load(project.folder / "models/best.pt", weights_only=True)
-    curves = {str(path.relative_to(project.folder)): path.read_text()
+    curves = {str(path.relative_to(project.folder)): path.read_bytes()
               for path in sorted((project.folder / "metrics/training").rglob("*")) if path.is_file()}
     assert not list((project.folder / ".scratch").glob("train-*")), "a finished run leaves nothing behind"
     shutil.rmtree(project.folder / "models")
