@@ -310,6 +310,7 @@ def test_names_are_read_as_people_write_them(few):
     write_clip(test / "CID01_SID01_VID01.avi", seed=7)  # says nothing: the class is not taken from it
     write_clip(test / "Übung (1).avi", seed=8)
     (train / "README.txt").write_text("no video")
+    (train / "._CID01_SID01_VID01.avi").write_bytes(b"\0\5\x16\7")  # what macOS puts into archives
     project.run("fetch")
     subjects = {name: keyframe(project, name)["subject"] for name in query(project)["received"] if not name.startswith("test_")}
     # one person however the number is written: the split by subject must not take them for two
