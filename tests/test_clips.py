@@ -5,24 +5,33 @@ pytest -m slow tests/test_clips.py: the look-alike, and the large networks with 
 
 import csv
 import json
+import shlex
 import shutil
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from dvc.utils.hydra import apply_overrides
 from PIL import Image
 from ruamel.yaml import YAML
 
 import evaluate
 import train
 from conftest import ROOT, Project, call, clips
+from hdf5 import Hdf5
 from thermal_action.annotations import read_annotations
 from thermal_action.dataset import ThermalActionDataset, collate_fn
+from thermal_action.params import read_params
 from thermal_action.recordings import Recording
 from thermal_action.scoring.answers import Respondent
+from thermal_action.sources.options import Fetch, check_fetch
 from thermal_action.training.checkpoints import load_model
+from thermal_action.training.initial import check_init
 from thermal_action.training.loaders import carve_inner_side
+from thermal_action.training.options import Model, check_model
+from thermal_action.training.recipe import Train, check_recipe
 from thermal_action.transforms import ThermalActionTransform
 from thermal_action.windows import Windowing
 from tiny import SEVEN_ACTIONS, write_archive
@@ -380,3 +389,23 @@ def test_the_networks_of_the_pipeline_are_tuned_by_every_strategy(ready, monkeyp
         assert len(rates) == 2 and rates[1] < rates[0]
     if recipe.startswith("frozen"):
         assert len(name_test_clips(ready, monkeypatch)) == 3
+
+
+def test_the_recipe_for_hri30_itself_is_accepted_as_dvc_would_apply_it(tmp_path, monkeypatch):
+    # it needs a GPU and 2,100 videos: what goes stale would be found after an hour of set-up
+    words = shlex.split((ROOT / "stages/recipes/hri30.txt").read_text(), comments=True)
+    own = "pipelines/hri30/params.yaml:"
+    assert set(words[::2]) == {"-S"} and all(word.startswith(own) for word in words[1::2])
+    shutil.copy(ROOT / "pipelines/hri30/params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("weights.pyth").touch()
+    apply_overrides("params.yaml", [word.removeprefix(own) for word in words[1::2]]
+                    + ["train.init.location=weights.pyth", "fetch.videos.train.checksum=md5:" + "0" * 32])
+    model, recipe, fetch = read_params("model", Model), read_params("train", Train), read_params("fetch", Fetch)
+    check_model(model)
+    check_recipe(recipe, model.classifier)
+    check_init(recipe.init)
+    check_fetch(fetch)
+    assert (model.name, fetch.source, recipe.patience, recipe.min_delta) == ("slowonly_r50", "videos", 15, 0.001)
+    assert read_params("window", Windowing).length == read_params("hdf5", Hdf5).clip.frames == 32
+    assert not recipe.augment.flip_horizontal, "a move to the left would be one to the right"
