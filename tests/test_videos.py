@@ -517,6 +517,18 @@ def test_a_skipped_video_that_was_got_again_joins_the_others(tmp_path, looked_th
     assert "left_out" not in json.loads((tmp_path / "raw/query.json").read_text())
 
 
+def test_after_a_refusal_only_what_was_got_again_is_looked_through(tmp_path, looked_through):
+    few_clips(tmp_path)
+    path = tmp_path / "videos/train/CID02_SID01_VID01.avi"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:3000])
+    with pytest.raises(InputError, match="CID02_SID01_VID01.avi"):
+        fetch(tmp_path)
+    path.write_bytes(whole)
+    looked_through.clear()
+    assert fetch(tmp_path) == 3 and looked_through == [path.name]
+
+
 # --- hdf5 ---
 
 

@@ -171,6 +171,16 @@ class RawStore:
         self.left_out[recording_id] = reason
         self._keys.pop(recording_id, None)
 
+    def keep(self) -> None:
+        """Keeps what is complete for a fetch of another query: publish does; also for who refuses the rest."""
+        for recording_id in self._keys.keys() - self.taken:
+            folder = self.folder / "frames" / recording_id
+            # restored from the end, so that a complete.json stands for what was made with the frames, too
+            files = [*folder.glob("*"), self.folder / "keyframes" / f"{recording_id}.jsonl",
+                     self.folder / "timeline" / f"{recording_id}.json"]
+            if (folder / "complete.json").exists():
+                self.kept.keep_files(self._keys[recording_id], self.folder, [file for file in files if file.exists()])
+
     def publish(self) -> dict:
         """Moves the fetch to data/raw; returns what query.json says. InputError while a recording is incomplete."""
         received = {}
@@ -184,11 +194,7 @@ class RawStore:
         if self.left_out:
             record["left_out"] = self.left_out
         write_json(self.folder / "query.json", record)
-        for recording_id in self._keys.keys() - self.taken:
-            # restored from the end, so that a complete.json stands for what was made with the frames, too
-            files = [*(self.folder / "frames" / recording_id).iterdir(), self.folder / "keyframes" / f"{recording_id}.jsonl",
-                     self.folder / "timeline" / f"{recording_id}.json"]
-            self.kept.keep_files(self._keys[recording_id], self.folder, [file for file in files if file.exists()])
+        self.keep()
         self.kept.forget_all_but({*self._keys.values()})
         move_folder(self.folder, self.raw_dir)
         self._lock.close()

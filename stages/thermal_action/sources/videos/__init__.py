@@ -126,6 +126,7 @@ def fetch_clips(clips: Iterator[Clip], store: RawStore, classes: Sequence[str], 
             test.append(clip.recording)
         progress(raw.facts["frames"])
     if damaged and not skip:
+        store.keep()  # nobody should wait for them once more
         names = list(damaged.values())
         more = f" (and {len(names) - NAMED} more)" if len(names) > NAMED else ""
         raise InputError(f"{'; '.join(names[:NAMED])}{more}: get them again, or set fetch.videos.damaged to skip")
