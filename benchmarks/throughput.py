@@ -83,7 +83,6 @@ def measure_hdf5() -> Iterator[Row]:
     import hdf5plugin
 
     from hdf5 import Hdf5
-    from thermal_action.conversion import Conversion
     from thermal_action.params import read_params
     from thermal_action.raw import read_query
     from thermal_action.recordings import CHUNK_FRAMES, Frames, Recording, write_recording
@@ -98,13 +97,12 @@ def measure_hdf5() -> Iterator[Row]:
     target.mkdir()
 
     def convert(compression: str) -> None:
-        conversion = Conversion(RAW, **asdict(replace(params, compression=compression)))
+        conversion = replace(params, compression=compression).conversion(RAW)
         for recording, received in query["received"].items():
             conversion.convert(recording, received, target / f"{recording}.h5")
 
     def write_decoded(compression: str) -> None:
         for number, frames in enumerate(decoded):
-            height, width = frames.pictures.shape[1:]
             write_recording(target / f"decoded{number}.h5", [frames], sensor_id="bench", mac_address="02:00:00:00:00:00",
                             compression=compression, level=params.level)
 

@@ -41,14 +41,15 @@ class Hdf5:
     packet_px: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     clip: Clip = Clip(frames=64, size="native")
 
+    def conversion(self, raw: Path) -> Conversion:
+        return Conversion(raw, self.compression, self.level, self.packet_px, self.clip.frames, parse_size(self.clip.size))
+
 
 def main() -> None:
     params, runtime = read_params("hdf5", Hdf5), read_params("runtime", Runtime)
     query = read_query(RAW, read_params("fetch", dict))
     # absolute: whoever does the work may be another process, on another machine
-    conversion = Conversion(RAW.absolute(), params.compression, params.level, params.packet_px, params.clip.frames,
-                            parse_size(params.clip.size))
-    kept = Kept(KEPT.absolute())
+    conversion, kept = params.conversion(RAW.absolute()), Kept(KEPT.absolute())
     code, info, keys, taken = code_sha256(__file__), {}, set(), 0
     with replacing_folder(FRAMES) as folder, runtime.open_pool() as pool:
         jobs = {pool.submit(conversion.provide, recording, received, folder.absolute(), kept, code): recording
