@@ -46,6 +46,14 @@ def test_frames_come_back_bit_by_bit(tmp_path, compression, level, count):
                                               "max_timestamp": 1000 + 170 * (count - 1)}
 
 
+def test_somebody_who_still_holds_what_was_written_changes_no_byte(tmp_path, monkeypatch):
+    # a profiler that looks at a thread's frames does: now and then a recording that a Dask worker wrote had another layout
+    expected = write(tmp_path / "alone.h5", in_blocks(some_frames(150))).read_bytes()
+    held, create = [], h5py.Group.create_dataset
+    monkeypatch.setattr(h5py.Group, "create_dataset", lambda *each, **more: held.append(create(*each, **more)) or held[-1])
+    assert write(tmp_path / "held.h5", in_blocks(some_frames(150))).read_bytes() == expected and len(held) == 5
+
+
 @pytest.mark.parametrize("compression", ["gzip", "lzf", "none"])
 def test_the_same_frames_give_the_same_bytes(tmp_path, compression):
     # in however many blocks they come
